@@ -1,0 +1,36 @@
+# Set-up and the two things that a newcomer does: `make demo` and `make test`. Both can be run again at any time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	@echo "== dilm distill (embedded reviews, about 5 minutes on 2 cores)"
+	$(BIN)/dilm distill
+
+test: $(VENV)/installed-dev lint
+	@echo "== tests"
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/installed-dev
+	@echo "== lint and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# torch first and alone: with it in place nothing else asks for another build of it.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "== installing into $(VENV) (a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "== installing what the tests need"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache

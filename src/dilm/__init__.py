@@ -1,0 +1,43 @@
+"""Distil a labelled text dataset into a few texts: the public names. Importing this does not import torch."""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .config import DistillConfig, load_config
+    from .models.generator import Generator
+    from .models.learner import Learner
+    from .pipeline import distill
+    from .run_folder import Run
+    from .task import Task, load_task
+
+__all__ = ["DistillConfig", "Generator", "InputError", "Learner", "Run", "Task", "distill", "load_config", "load_task"]
+
+_HOMES = {
+    "DistillConfig": ".config",
+    "Generator": ".models.generator",
+    "Learner": ".models.learner",
+    "Run": ".run_folder",
+    "Task": ".task",
+    "distill": ".pipeline",
+    "load_config": ".config",
+    "load_task": ".task",
+}
+
+try:
+    __version__ = version("dilm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module 'dilm' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,292 @@
+"""The dials: one frozen dataclass per stage, YAML presets, and where each value came from.
+
+A value is taken from the command line (or a keyword), else from the user's YAML file, else from the preset,
+else from the defaults below. Names are those of `transformers.TrainingArguments` wherever the concept is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from tyro.conf import Positional
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """AdamW with a schedule and gradient clipping, as every training loop here uses it."""
+
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW."""
+    max_steps: int = 200
+    """Optimizer steps."""
+    batch_size: int = 64
+    """Texts per step."""
+    lr_scheduler_type: str = "cosine"
+    """A schedule of `transformers.get_scheduler`: cosine, linear, constant, ..."""
+    warmup_steps: float = 0.1
+    """Steps of linear warm-up; below 1 it is a share of all steps."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """The gradient is clipped to this norm."""
+
+
+@dataclass(frozen=True)
+class LanguageModelingConfig(OptimizationConfig):
+    """Stage 1: the generator learns the task's language, each text after its class token (section 3.1)."""
+
+    num_train_epochs: float = 10.0
+    """Passes over the training texts; the stage ends at this or at max_steps, whichever comes first."""
+
+
+@dataclass(frozen=True)
+class GradientMatchingConfig(OptimizationConfig):
+    """Stage 2: the generator learns to write texts whose gradients match those of real texts (section 3.2)."""
+
+    batch_size: int = 64
+    """Synthetic texts per class and step."""
+    teacher_size: int = 200
+    """Real texts per class behind one teacher gradient."""
+    teacher_sets: int = 10
+    """Teacher sets per class; each step draws one."""
+    teacher: Literal["representative", "random"] = "representative"
+    """How teacher texts are picked: nearest to k-means centres, or at random."""
+    teacher_candidates: int = 20_000
+    """At most this many real texts per class are looked at when teachers are picked."""
+    minibatches: Literal["diverse", "random"] = "diverse"
+    """Synthetic mini-batches: one text from each k-means cluster, or at random."""
+    generated_texts: int = 1280
+    """Texts per class that are written anew at every refresh."""
+    refresh_steps: int = 200
+    """Steps between two refreshes of the synthetic texts."""
+    learners: Literal["fresh", "pool"] = "pool"
+    """Learner trajectory: trained anew along the way (the paper), or drawn from snapshots made once."""
+    inner_steps: int = 10
+    """Matching steps, or snapshots, along one learner trajectory."""
+    trajectories: int = 2
+    """Trajectories in the pool of snapshots (learners: pool)."""
+    learner_steps: int = 20
+    """Training steps of the learner on real texts between two matching steps."""
+    learner_batch_size: int = 64
+    """Real texts per training step of the learner."""
+    learner_learning_rate: float = 1e-4
+    """Constant learning rate of the learner on its trajectory."""
+    scope: Literal["head", "all"] = "head"
+    """Parameters of the learner whose gradients are matched."""
+    temperature: float = 1.0
+    """Temperature tau of the softmax that turns losses into weights of the texts."""
+    max_classes: int = 8
+    """Classes that one step works on at most; with more, each refresh takes the next ones in a random order."""
+    micro_batch_size: int = 64
+    """Texts per forward and backward pass of the generator: changes memory, not the result."""
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Over-generation, from which the distilled texts are selected (section 3.3)."""
+
+    texts_per_dpc: int = 100
+    """Texts written per class and set, for each unit of DPC."""
+    keep: Literal["all", "on-label"] = "on-label"
+    """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(OptimizationConfig):
+    """Fresh learners trained on each set and tested (section 4.1)."""
+
+    learners: tuple[str, ...] = ("probe", "finetune")
+    """Kinds of learner: frozen features with logistic regression, fine-tuning."""
+    baselines: tuple[str, ...] = ("random", "k-centers")
+    """Coresets of real texts of the same size that are measured beside the distilled sets."""
+    seeds: int = 5
+    """Fine-tuning runs per set."""
+    fine_tuned_sets: int = 20
+    """At most this many sets per method and size are fine-tuned on (the probe takes all)."""
+    warmup_steps: float = 0.5
+    max_texts: int = 10_000
+    """Test texts at most, a fixed random sample of the test split where it has more."""
+    full_data_epochs: float = 3.0
+    """Passes of the full-data classifier over the training texts, at most; see also full_data_steps."""
+    full_data_steps: int = 2000
+    """Steps of the classifier trained on the full data: the ceiling in the table, and the judge of labels."""
+    full_data_learning_rate: float = 5e-5
+    """Its learning rate."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Everything `dilm distill` can be told; a preset and a YAML file change the defaults below."""
+
+    task: Positional[str] = "reviews"
+    """Embedded name, Hub id (nyu-mll/glue:sst2), csv/tsv/jsonl/parquet file, or folder of such files."""
+    text: str | None = None
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text, for pairs."""
+    label: str | None = None
+    """Column of the label."""
+    dpc: tuple[int, ...] = (10,)
+    """Distilled texts per class; several sizes share one run."""
+    sets: int = 20
+    """Distilled sets per size, by seed."""
+    generator: str = "offline"
+    """Causal LM: Hub id, path, or offline (made from the task's own texts)."""
+    learner: str = "offline"
+    """Encoder: Hub id, path, or offline (MiniLM from the package extra `offline`)."""
+    generator_max_length: int = 64
+    """Longest text the generator learns or writes, in its tokens."""
+    learner_max_length: int = 128
+    """Tokens of a text, or pair, that the learner reads."""
+    top_p: float = 0.95
+    """Nucleus of the sampling."""
+    sampling_batch_size: int = 256
+    """Texts written side by side."""
+    bf16: bool | None = None
+    """Compute in bfloat16; by default where the processor does it natively."""
+    seed: int = 0
+    """Seed of everything."""
+    output_dir: str | None = None
+    """Run folder; by default runs/TASK."""
+    language_modeling: LanguageModelingConfig = field(default_factory=LanguageModelingConfig)
+    gradient_matching: GradientMatchingConfig = field(default_factory=GradientMatchingConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that ship with the package."""
+    folder = resources.files("dilm") / "presets"
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+def load_config(
+    preset: str = "embedded", file: str | Path | None = None, overrides: dict[str, Any] | None = None
+) -> tuple[DistillConfig, dict[str, str]]:
+    """Resolve a configuration; returns it with the origin of each dotted key ("default", "preset embedded", ...).
+
+    Raises InputError for an unknown preset, a key that does not exist (the nearest name is offered), or a
+    value of the wrong type or out of range.
+    """
+    if preset not in preset_names():
+        raise InputError(f"no preset '{preset}'{nearest(preset, preset_names())}; presets: {', '.join(preset_names())}")
+    text = (resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    layers = [(f"preset {preset}", yaml.safe_load(text) or {})]
+    if file is not None:
+        layers.append((str(file), _read_yaml(Path(file))))
+    layers.append(("given", overrides or {}))
+    config = DistillConfig()
+    origins = {key: "default" for key in flatten(config)}
+    for origin, values in layers:
+        config = _updated(config, values, where=origin)
+        origins |= {key: origin for key in flatten(values)}
+    check_ranges(config)
+    return config, origins
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dataclasses or dicts as one dict with dotted keys."""
+    if not isinstance(values, dict):
+        values = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) or dataclasses.is_dataclass(value)
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of the names, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no configuration file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values or {}, dict):
+        raise InputError(f"{path} must hold keys and values, found a {type(values).__name__}")
+    values = values or {}
+    # A run's own config.yaml can be given back: what describes the run is not a dial.
+    return {key: value for key, value in values.items() if key not in ("preset", "versions")}
+
+
+def _updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:
+    """`config` with `values` laid over it; every key must be a field, every value of the field's type."""
+    hints = typing.get_type_hints(type(config))
+    changes = {}
+    for key, value in values.items():
+        if key not in hints:
+            hint = nearest(str(key), hints)
+            raise InputError(f"{where}: no setting '{prefix}{key}'{hint} (settings: {', '.join(hints)})")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise InputError(f"{where}: '{prefix}{key}' is a group of settings, found {value!r}")
+            changes[key] = _updated(getattr(config, key), value, where, f"{prefix}{key}.")
+        else:
+            changes[key] = _checked(value, hints[key], f"{where}: '{prefix}{key}'")
+    return dataclasses.replace(config, **changes)
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    """The value as `kind`, where that loses nothing; YAML's `1e-4` (a string by its rules) becomes a float."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _checked(value, next(a for a in args if a is not type(None)), where)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise InputError(f"{where} must be one of {', '.join(map(str, args))}; found {value!r}")
+    if origin is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked(item, args[0], where) for item in items)
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where} must be of type {kind.__name__}; found {value!r}")
+
+
+_NON_NEGATIVE = {"seed", "warmup_steps", "weight_decay", "language_modeling.max_steps", "gradient_matching.max_steps"}
+
+
+def check_ranges(config: DistillConfig) -> None:
+    """InputError for the first value that no run could work with."""
+    for key, value in flatten(config).items():
+        name = key.rpartition(".")[2]
+        numbers = value if isinstance(value, tuple) else (value,)
+        if name == "dpc" and not numbers:
+            raise InputError("dpc needs at least one size, for example --dpc 5 10 20")
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                continue
+            zero_allowed = name in _NON_NEGATIVE or key in _NON_NEGATIVE
+            if not (number >= 0 if zero_allowed else number > 0) or number == float("inf"):
+                bound = "0 or more" if zero_allowed else "above 0"
+                raise InputError(f"'{key}' must be {bound} and finite; found {number}")
+            if name == "top_p" and number > 1:
+                raise InputError(f"'top_p' must be at most 1; found {number}")
+    for name, known in (("learners", ("probe", "finetune")), ("baselines", ("random", "k-centers"))):
+        for item in getattr(config.evaluation, name):
+            if item not in known:
+                hint = nearest(item, known)
+                raise InputError(f"evaluation.{name}: no '{item}'{hint}; known: {', '.join(known)}")

@@ -1,0 +1,114 @@
+"""Signs of trouble: what texts, labels and gradients look like in figures, and warnings in words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .task import TextInput
+
+Facts = dict[str, Any]
+
+
+def words(text: TextInput) -> list[str]:
+    """Lower-case words of a text or of both texts of a pair."""
+    return (text if isinstance(text, str) else " ".join(text)).lower().split()
+
+
+def is_repetitive(text: TextInput) -> bool:
+    """Whether a third or more of a text's word trigrams (or words, in a short one) stood in it before."""
+    tokens = words(text)
+    if len(tokens) < 4:
+        return False
+    grams = list(zip(tokens, tokens[1:], tokens[2:], strict=False))
+    repeated_words = 1 - len(set(tokens)) / len(tokens)
+    return 1 - len(set(grams)) / len(grams) >= 1 / 3 or repeated_words >= 2 / 3
+
+
+def distinct_n(texts: Sequence[TextInput], n: int) -> float:
+    """Distinct word n-grams over all word n-grams of the texts (1 is most varied)."""
+    grams = Counter()
+    for text in texts:
+        tokens = words(text)
+        grams.update(zip(*(tokens[i:] for i in range(n)), strict=False))
+    return len(grams) / max(grams.total(), 1)
+
+
+def describe_texts(texts: Sequence[TextInput | None]) -> Facts:
+    """Shares of empty, duplicate and repetitive texts, distinct-1 and -2, and mean length in words.
+
+    distinct-n falls with the number of texts, so it is taken over at most 200 of them.
+    """
+    present = [text for text in texts if text is not None]
+    total = max(len(texts), 1)
+    return {
+        "texts": len(texts),
+        "empty": 1 - len(present) / total,
+        "duplicate": 1 - len(set(present)) / max(len(present), 1),
+        "repetitive": sum(map(is_repetitive, present)) / max(len(present), 1),
+        "distinct_1": distinct_n(present[:200], 1),
+        "distinct_2": distinct_n(present[:200], 2),
+        "mean_words": float(np.mean([len(words(t)) for t in present])) if present else 0.0,
+    }
+
+
+def describe_matching(history: Sequence[Facts]) -> Facts:
+    """Stage 2 in figures: cosine at the start and the end beside that of real texts, vanishing and bad gradients."""
+    if not history:
+        return {}
+    tenth = max(1, len(history) // 10)
+    real = [record["real_cosine"] for record in history if not math.isnan(record.get("real_cosine", math.nan))]
+    norms = np.array([record["grad_norm"] for record in history])
+    return {
+        "steps": len(history),
+        "cosine_first": float(np.mean([r["cosine"] for r in history[:tenth]])),
+        "cosine_last": float(np.mean([r["cosine"] for r in history[-tenth:]])),
+        "cosine_real": float(np.mean(real)) if real else None,
+        "non_finite": float((~np.isfinite(norms)).mean()),
+        "vanishing": float((norms < 1e-8).mean()),
+    }
+
+
+def warnings(facts: Facts) -> list[str]:
+    """Warnings in words for the diagnostics of a run: {"pool", "distilled", "agreement", ..., "matching"}."""
+    found = []
+
+    def warn_if(condition: bool, message: str) -> None:
+        if condition:
+            found.append(message)
+
+    pool, distilled, real = facts["pool"], facts["distilled"], facts["real"]
+    warn_if(pool["empty"] > 0.05, f"{pool['empty']:.0%} of the pool came out empty or malformed")
+    duplicate, repetitive = pool["duplicate"], pool["repetitive"]
+    warn_if(duplicate > 0.3, f"{duplicate:.0%} of the pool are duplicates: the generator has little variety")
+    warn_if(
+        repetitive > real["repetitive"] + 0.1,
+        f"{repetitive:.0%} of the pool repeat themselves (real texts: {real['repetitive']:.0%})",
+    )
+    warn_if(
+        distilled["distinct_2"] < 0.6 * real["distinct_2"],
+        f"distilled texts are much less varied than real ones (distinct-2 {distilled['distinct_2']:.2f} against "
+        f"{real['distinct_2']:.2f})",
+    )
+    agreement, real_agreement = facts["agreement"], facts["real_agreement"]
+    warn_if(
+        agreement < 0.75 * real_agreement,
+        f"the full-data classifier gives only {agreement:.0%} of the pool the class that was asked for (held-out real "
+        f"texts: {real_agreement:.0%}): the generator heeds its class token too little; train stage 1 longer",
+    )
+    matching = facts["matching"]
+    if matching:
+        non_finite, vanishing = matching["non_finite"], matching["vanishing"]
+        warn_if(non_finite > 0, f"{non_finite:.1%} of the stage-2 steps had NaN or infinite gradients; left out")
+        warn_if(vanishing > 0.2, f"gradients vanished in {vanishing:.0%} of the stage-2 steps")
+        real_cosine = matching["cosine_real"]
+        warn_if(
+            real_cosine is not None and matching["cosine_last"] < 0.5 * real_cosine,
+            f"written texts match the real gradient much less (cosine {matching['cosine_last']:.2f}) than real texts "
+            f"do ({real_cosine or 0:.2f})",
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Evaluation: fresh learners trained on small sets, and statistics over their runs."""

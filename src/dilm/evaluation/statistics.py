@@ -1,0 +1,62 @@
+"""Means, spreads and tests over evaluation rows."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from scipy.stats import ttest_ind
+
+Row = dict[str, Any]
+
+
+def summarize(rows: list[Row]) -> list[Row]:
+    """One line per learner, DPC and method: mean and sd of accuracy over all runs, number of sets and runs.
+
+    A set's runs are not independent of each other, so `p_random` and `p_k_centers` come from Welch's t-test on
+    the means of the sets, two-sided. Lines keep the order in which the methods first occur.
+    """
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["learner"], row["dpc"], row["method"]].append(row)
+    summary = []
+    for (learner, dpc, method), members in groups.items():
+        accuracies = np.array([row["accuracy"] for row in members])
+        line: Row = {
+            "learner": learner,
+            "dpc": dpc,
+            "method": method,
+            "mean": float(accuracies.mean()),
+            "sd": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
+            "sets": len({row["set"] for row in members}),
+            "runs": len(members),
+            "collapsed": sum(row["collapsed"] for row in members),
+        }
+        if "f1" in members[0]:
+            line["f1"] = float(np.mean([row["f1"] for row in members]))
+        for other in ("random", "k-centers"):
+            baseline = groups.get((learner, dpc, other))
+            if baseline and method not in (other, "full"):
+                line[f"gain_{other}"] = line["mean"] - float(np.mean([row["accuracy"] for row in baseline]))
+                line[f"p_{other}"] = welch(set_means(members), set_means(baseline))
+        summary.append(line)
+    return summary
+
+
+def set_means(rows: list[Row]) -> np.ndarray:
+    """Mean accuracy of each set over its runs, [sets]."""
+    by_set: dict[Any, list[float]] = defaultdict(list)
+    for row in rows:
+        by_set[row["set"]].append(row["accuracy"])
+    return np.array([np.mean(values) for values in by_set.values()])
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Two-sided p-value of Welch's t-test; None with fewer than two values on a side or no spread at all."""
+    if min(len(first), len(second)) < 2 or first.std() + second.std() == 0:
+        return None
+    result: Any = ttest_ind(first, second, equal_var=False)
+    p = float(result.pvalue)
+    return None if math.isnan(p) else p

@@ -1,0 +1,1 @@
+"""Models: the generator, the learner, and what works without a hub."""

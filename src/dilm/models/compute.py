@@ -1,0 +1,90 @@
+"""Device, precision, seeds, optimisers: what every loop needs and no loop should spell out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from ..config import OptimizationConfig
+from ..errors import InputError
+
+
+def default_device() -> torch.device:
+    """The first GPU, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager:
+    """bfloat16 autocast, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def derived_seed(*parts: object) -> int:
+    """A seed from a run's seed and the names of what it is for: 63 bits that do not depend on the order of use."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's global random state set from `seed`, and put back afterwards."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+class RandomStream:
+    """A stream of torch's random numbers of its own: dropout here does not move anyone else's draws."""
+
+    def __init__(self, seed: int):
+        with seeded(seed):
+            self._state = self._get()
+
+    @staticmethod
+    def _get() -> tuple[Tensor, Tensor | None]:
+        return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+
+    @staticmethod
+    def _set(state: tuple[Tensor, Tensor | None]) -> None:
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1])
+
+    def __enter__(self) -> None:
+        self._outside = self._get()
+        self._set(self._state)
+
+    def __exit__(self, *_: object) -> None:
+        self._state = self._get()
+        self._set(self._outside)
+
+
+def make_optimizer(
+    parameters: list[torch.nn.Parameter], config: OptimizationConfig, max_steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW (fused) and its schedule over `max_steps`."""
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    warmup = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * max_steps
+    try:
+        scheduler = get_scheduler(
+            config.lr_scheduler_type, optimizer, num_warmup_steps=math.ceil(warmup), num_training_steps=max_steps
+        )
+    except ValueError as error:
+        raise InputError(f"lr_scheduler_type '{config.lr_scheduler_type}' is not to be had: {error}") from None
+    return optimizer, scheduler

@@ -1,0 +1,249 @@
+"""The generator: a causal LM that writes a text given a class.
+
+A text is the token sequence `<bos_c> text <eos>`, a pair `<bos_c> text <sep> text_pair <eos>`. The control tokens
+`<bos_0>`, `<bos_1>`, ..., `<sep>` are added to the tokenizer; a text that happens to contain their spelling is
+tokenised as plain text and a sampled text never contains them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from ..errors import InputError
+from ..task import TextInput
+from . import offline
+from .compute import autocast, default_device, seeded
+from .loading import load_pretrained, quiet_transformers
+from .sampling import SamplingRules, sample_token_ids
+
+SEP = "<sep>"
+
+
+def class_token(index: int) -> str:
+    """Control token of a class."""
+    return f"<bos_{index}>"
+
+
+class Generator:
+    """A causal LM with a control token for every class (section 3.1 of the paper)."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        num_classes: int,
+        *,
+        max_length: int = 64,
+        bf16: bool = False,
+    ):
+        """Adds the control tokens that are missing; their embeddings are drawn around the mean of the others.
+
+        model, tokenizer: a causal LM and its tokenizer from transformers (whose types are wider than a causal LM's).
+        """
+        if tokenizer.eos_token is None:
+            tokenizer.eos_token = tokenizer.sep_token
+        if tokenizer.eos_token is None:
+            raise InputError("the generator's tokenizer has no end-of-text token; use a causal LM that has one")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        wanted = [class_token(c) for c in range(num_classes)] + [SEP]
+        if set(wanted) - set(tokenizer.get_added_vocab()):
+            tokenizer.add_special_tokens({"additional_special_tokens": wanted}, replace_extra_special_tokens=False)
+        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            with quiet_transformers():
+                model.resize_token_embeddings(len(tokenizer))
+        self.model, self.tokenizer, self.num_classes, self.bf16 = model.eval(), tokenizer, num_classes, bf16
+        positions = getattr(model.config, "max_position_embeddings", None) or max_length
+        self.max_length = min(max_length, positions)
+        self.class_ids = [int(tokenizer.convert_tokens_to_ids(class_token(c))) for c in range(num_classes)]
+        self.sep_id = int(tokenizer.convert_tokens_to_ids(SEP))
+        self.eos_id = int(tokenizer.eos_token_id)
+        model.generation_config.eos_token_id = self.eos_id
+        model.generation_config.pad_token_id = int(tokenizer.pad_token_id)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        num_classes: int | None = None,
+        *,
+        max_length: int = 64,
+        bf16: bool = False,
+        device: torch.device | None = None,
+        seed: int = 0,
+    ) -> Generator:
+        """Load a causal LM by Hub id or path; `num_classes` may be left out for a folder saved by `save_pretrained`.
+
+        Raises InputError if the model cannot be had or the number of classes is not known.
+        """
+        model, tokenizer = load_pretrained(AutoModelForCausalLM, name_or_path, "generator")
+        if num_classes is None:
+            num_classes = sum(token.startswith("<bos_") for token in tokenizer.get_added_vocab())
+            if not num_classes:
+                raise InputError(f"'{name_or_path}' has no class tokens yet; pass num_classes")
+        with seeded(seed):
+            return cls(model.to(device or default_device()), tokenizer, num_classes, max_length=max_length, bf16=bf16)
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        num_classes: int,
+        *,
+        max_length: int = 64,
+        bf16: bool = False,
+        device: torch.device | None = None,
+        seed: int = 0,
+    ) -> Generator:
+        """The offline generator: a small GPT-2 with fresh weights and a BPE tokenizer trained on the texts."""
+        tokenizer = offline.train_tokenizer(texts)
+        with seeded(seed):
+            model: Any = offline.small_gpt2(tokenizer, max_length)
+            return cls(model.to(device or default_device()), tokenizer, num_classes, max_length=max_length, bf16=bf16)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that plain AutoModelForCausalLM and AutoTokenizer load."""
+        with quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    # -- likelihood --------------------------------------------------------------------------------------------
+
+    def encode(self, texts: Sequence[TextInput], labels: Sequence[int]) -> list[list[int]]:
+        """Token ids of each text between its class token and the end token, cut to max_length."""
+        flat = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
+        if not flat:
+            return []
+        ids: list[list[int]] = self.tokenizer(flat, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+            "input_ids"
+        ]
+        pieces, encoded = iter(ids), []
+        for text, label in zip(texts, labels, strict=True):
+            body = next(pieces) if isinstance(text, str) else self._joined(next(pieces), next(pieces))
+            encoded.append([self.class_ids[label], *body[: self.max_length - 2], self.eos_id])
+        return encoded
+
+    def _joined(self, first: list[int], second: list[int]) -> list[int]:
+        """A pair around <sep>; where it is too long, the longer text is cut first."""
+        room = self.max_length - 3
+        while len(first) + len(second) > room:
+            longer = first if len(first) >= len(second) else second
+            longer.pop()
+        return [*first, self.sep_id, *second]
+
+    def token_losses(self, encoded: Sequence[Sequence[int]]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Sum of -log p over each text's own tokens (end included, class token and padding not), and their number."""
+        width = max(map(len, encoded))
+        ids = torch.full((len(encoded), width), self.eos_id)
+        mask = torch.zeros(len(encoded), width, dtype=torch.long)
+        for row, tokens in enumerate(encoded):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        with autocast(self.device, self.bf16):
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        own = mask[:, 1:].to(losses.dtype)
+        return (losses.view_as(own) * own).sum(1), own.sum(1)
+
+    def nll(self, encoded: Sequence[Sequence[int]]) -> Float[Tensor, " n"]:
+        """Mean negative log-likelihood of each text, in nats per token of its own; differentiable."""
+        sums, counts = self.token_losses(encoded)
+        return sums / counts
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[TextInput], labels: Sequence[int], batch_size: int = 128) -> Float[Tensor, " n"]:
+        """`nll` of any number of texts, in batches of similar length, on the CPU."""
+        encoded = self.encode(texts, labels)
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+        scores = torch.empty(len(encoded))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            scores[rows] = self.nll([encoded[i] for i in rows]).float().cpu()
+        return scores
+
+    # -- sampling ----------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        *,
+        pairs: bool = False,
+        top_p: float = 0.95,
+        seed: int = 0,
+        batch_size: int = 256,
+        max_tries: int = 8,
+    ) -> Iterator[tuple[int, TextInput]]:
+        """Write a text for each label; yields (place in `labels`, text) as they are finished, reproducibly.
+
+        Texts that are empty, broken (half a character), malformed (a pair with one side) or still unfinished at
+        max_length are thrown away and written again, at most `max_tries` times; a last unfinished try is kept
+        rather than lost, an empty one is not: what could not be written is missing from the result.
+        """
+        rules = SamplingRules(
+            end=self.eos_id,
+            separator=self.sep_id if pairs else None,
+            banned=tuple(self._never_sampled(pairs)),
+            max_tokens=self.max_length - 1,
+            top_p=top_p,
+        )
+        # A copy in bfloat16: autocast would convert the weights anew at every token.
+        model = copy.deepcopy(self.model).to(torch.bfloat16) if self.bf16 else self.model
+        random = torch.Generator(self.device).manual_seed(seed)
+        pending = list(range(len(labels)))
+        for attempt in range(max_tries):
+            rejected: list[int] = []
+            for start in range(0, len(pending), batch_size):
+                places = pending[start : start + batch_size]
+                prompts = torch.tensor([self.class_ids[labels[i]] for i in places], device=self.device)
+                for place, (tokens, finished) in zip(
+                    places, sample_token_ids(model, prompts, rules, random), strict=True
+                ):
+                    text = self._decode(tokens, pairs)
+                    if text is None or not (finished or attempt == max_tries - 1):
+                        rejected.append(place)
+                    else:
+                        yield place, text
+            pending = rejected
+            if not pending:
+                return
+
+    def write(self, labels: Sequence[int], **kwargs) -> list[TextInput | None]:
+        """`sample` as a list in the order of `labels`; None where no text could be written."""
+        texts: list[TextInput | None] = [None] * len(labels)
+        for place, text in self.sample(labels, **kwargs):
+            texts[place] = text
+        return texts
+
+    def _never_sampled(self, pairs: bool) -> set[int]:
+        """Control and special tokens, and rows of the output layer that stand for no token."""
+        allowed = {self.eos_id, self.sep_id} if pairs else {self.eos_id}
+        control = {*self.class_ids, self.sep_id, *self.tokenizer.all_special_ids}
+        rows = self.model.get_output_embeddings().weight.shape[0]
+        return (control | set(range(len(self.tokenizer), rows))) - allowed
+
+    def _decode(self, tokens: list[int], pairs: bool) -> TextInput | None:
+        """The text or pair, or None if it is empty, broken or malformed."""
+        parts = [tokens]
+        if pairs:
+            if tokens.count(self.sep_id) != 1:
+                return None
+            cut = tokens.index(self.sep_id)
+            parts = [tokens[:cut], tokens[cut + 1 :]]
+        texts = [str(self.tokenizer.decode(part)).strip() for part in parts]
+        if any(not text or "\ufffd" in text or "\x00" in text for text in texts):
+            return None
+        return (texts[0], texts[1]) if pairs else texts[0]

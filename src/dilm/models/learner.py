@@ -1,0 +1,231 @@
+"""The learner: any encoder that AutoModelForSequenceClassification knows, and what stage 2 needs of its head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..config import OptimizationConfig
+from ..errors import InputError
+from ..task import TextInput
+from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
+from .loading import load_pretrained
+from .offline import resolve
+
+Encoded = list[dict[str, list[int]]]
+
+
+class HeadView(NamedTuple):
+    """What enters the last linear layer of the head, and the logits that leave it."""
+
+    inputs: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n c"]
+
+
+class Learner:
+    """A text classifier: an encoder and a head that can be made fresh again."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int = 128,
+        bf16: bool = False,
+    ):
+        self.model, self.tokenizer, self.bf16 = model.eval(), tokenizer, bf16
+        positions = getattr(model.config, "max_position_embeddings", None) or 0
+        # RoBERTa counts positions from its padding index on, so two of them are never free; XLNet has no limit (-1).
+        self.max_length = min(max_length, positions - 2) if positions > 0 else max_length
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.model.config.pad_token_id is None:
+            self.model.config.pad_token_id = self.tokenizer.pad_token_id
+        self.encoder: nn.Module = model.base_model
+        inside = set(self.encoder.modules())
+        self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
+        self.output_layer = self._find_output_layer()
+        self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        num_classes: int,
+        *,
+        max_length: int = 128,
+        bf16: bool = False,
+        device: torch.device | None = None,
+        seed: int = 0,
+    ) -> Learner:
+        """Load an encoder by Hub id, path or `offline`, with a fresh head; raises InputError if it cannot be had."""
+        with seeded(seed):
+            model, tokenizer = load_pretrained(
+                AutoModelForSequenceClassification, resolve(name_or_path), "learner", num_labels=num_classes
+            )
+        learner = cls(model.to(device or default_device()), tokenizer, max_length=max_length, bf16=bf16)
+        learner.reinitialize(seed)
+        return learner
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def num_classes(self) -> int:
+        return self.output_layer.out_features
+
+    # -- structure ---------------------------------------------------------------------------------------------
+
+    def _find_output_layer(self) -> nn.Linear:
+        """The linear layer that makes the logits: the last one outside the encoder with as many outputs as classes."""
+        layers = [m for m in self.head_modules if isinstance(m, nn.Linear)]
+        layers = [m for m in layers if m.out_features == self.model.config.num_labels]
+        if not layers:
+            raise InputError(f"{type(self.model).__name__} has no linear output layer that could be found")
+        return layers[-1]
+
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """Named parameters outside the encoder."""
+        inside = {id(p) for p in self.encoder.parameters()}
+        return {name: p for name, p in self.model.named_parameters() if id(p) not in inside}
+
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the head is one linear layer with a bias, so that its gradient has a closed form."""
+        own = {id(p) for p in self.output_layer.parameters()}
+        return {id(p) for p in self.head_parameters().values()} == own and self.output_layer.bias is not None
+
+    def reinitialize(self, seed: int) -> None:
+        """The pretrained encoder again, with a fresh head drawn from `seed`."""
+        self.model.load_state_dict(self._pretrained)
+        generator = torch.Generator().manual_seed(seed)
+        std = getattr(self.model.config, "initializer_range", 0.02)
+        with torch.no_grad():
+            for module in self.head_modules:
+                if isinstance(module, nn.Linear):
+                    module.weight.copy_(torch.empty(module.weight.shape).normal_(0, std, generator=generator))
+                    if module.bias is not None:
+                        module.bias.zero_()
+                elif isinstance(module, nn.LayerNorm):
+                    module.reset_parameters()
+        self.model.eval()
+
+    # -- reading texts -----------------------------------------------------------------------------------------
+
+    def encode(self, texts: Sequence[TextInput]) -> Encoded:
+        """Token ids of each text or pair, cut to max_length; control tokens inside a text stay text."""
+        firsts = [t if isinstance(t, str) else t[0] for t in texts]
+        seconds = None if not texts or isinstance(texts[0], str) else [t[1] for t in texts]
+        batch = self.tokenizer(firsts, seconds, truncation=True, max_length=self.max_length, split_special_tokens=True)
+        return [{key: values[i] for key, values in batch.items()} for i in range(len(firsts))]
+
+    def collate(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Padded tensors on the learner's device."""
+        batch = self.tokenizer.pad(encoded, return_tensors="pt")
+        return {key: value.to(self.device) for key, value in batch.items()}
+
+    def _batches(self, texts: Sequence[TextInput], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Batches of similar length with the places of their texts, so that little is computed on padding."""
+        for start in range(0, len(texts), 100 * batch_size):
+            encoded = self.encode(texts[start : start + 100 * batch_size])
+            order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]["input_ids"]))
+            for first in range(0, len(order), batch_size):
+                rows = order[first : first + batch_size]
+                yield [start + i for i in rows], self.collate([encoded[i] for i in rows])
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n d"]:
+        """Mean of the last hidden states over each text's tokens, of unit length: for selection and probing."""
+        features: np.ndarray | None = None
+        for rows, batch in self._batches(texts, batch_size):
+            with autocast(self.device, self.bf16):
+                hidden = self.encoder(**batch)[0].float()
+            mask = batch["attention_mask"][..., None]
+            pooled = nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
+            if features is None:
+                features = np.empty((len(texts), pooled.shape[1]), dtype=np.float32)
+            features[rows] = pooled.cpu().numpy()
+        return np.empty((0, 0), np.float32) if features is None else features
+
+    @torch.no_grad()
+    def head_view(self, texts: Sequence[TextInput], batch_size: int = 128) -> HeadView:
+        """Inputs of the last linear layer [n, d] and logits [n, c], float32, without dropout."""
+        caught: list[Tensor] = []
+        hook = self.output_layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+        inputs, logits = None, None
+        try:
+            for rows, batch in self._batches(texts, batch_size):
+                with autocast(self.device, self.bf16):
+                    out = self.model(**batch).logits
+                found = caught.pop()
+                if found.ndim != 2:
+                    raise InputError(f"{type(self.model).__name__} applies its head to every token, not to a text")
+                if inputs is None or logits is None:
+                    dtype = torch.promote_types(out.dtype, torch.float32)
+                    inputs = torch.empty(len(texts), found.shape[1], dtype=dtype, device=self.device)
+                    logits = torch.empty(len(texts), out.shape[1], dtype=dtype, device=self.device)
+                inputs[rows], logits[rows] = found.to(inputs.dtype), out.to(logits.dtype)
+        finally:
+            hook.remove()
+        if inputs is None or logits is None:
+            raise InputError("no texts to read")
+        return HeadView(inputs, logits)
+
+    def predict(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n c"]:
+        """Logits [n, c]."""
+        return self.head_view(texts, batch_size).logits.cpu().numpy()
+
+    # -- losses as a function of parameters (for heads that are not one linear layer, and for scope: all) -------
+
+    @contextlib.contextmanager
+    def frozen_encoder(self, batch: dict[str, Tensor]) -> Iterator[None]:
+        """Within it the encoder is not run again on `batch`: its output is computed once and handed out."""
+        with torch.no_grad(), autocast(self.device, self.bf16):
+            output = self.encoder(**batch)
+        self.encoder.forward = lambda *args, **kwargs: output
+        try:
+            yield
+        finally:
+            del self.encoder.forward
+
+    def losses(self, parameters: Mapping[str, Tensor], batch: dict[str, Tensor], labels: Tensor) -> Float[Tensor, " n"]:
+        """Cross-entropy of each text as a function of the named parameters; differentiable in both modes."""
+        # Fused attention has no forward-mode derivative; the plain formula has.
+        with sdpa_kernel(SDPBackend.MATH), autocast(self.device, self.bf16):
+            logits = torch.func.functional_call(self.model, dict(parameters), kwargs=batch).logits
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        batches: Iterable[tuple[Sequence[TextInput], Sequence[int]]],
+        config: OptimizationConfig,
+        *,
+        seed: int,
+    ) -> Iterator[float]:
+        """Train on labelled batches for `config.max_steps`; an iterator that yields each step's loss."""
+        optimizer, scheduler = make_optimizer(list(self.model.parameters()), config, config.max_steps)
+        dropout = RandomStream(seed)
+        for _, (texts, labels) in zip(range(config.max_steps), batches, strict=False):
+            batch = self.collate(self.encode(texts))
+            targets = torch.as_tensor(labels, device=self.device)
+            self.model.train()
+            with dropout, autocast(self.device, self.bf16):
+                loss = nn.functional.cross_entropy(self.model(**batch).logits.float(), targets)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
+            self.model.eval()
+            yield float(loss.detach())

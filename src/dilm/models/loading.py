@@ -1,0 +1,62 @@
+"""Loading models by Hub id or path, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoTokenizer
+
+from ..errors import InputError
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No loading bars and no report on new head weights: a fresh head is what we ask for."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+def load_pretrained(auto_class: Any, name_or_path: str, role: str, **kwargs: Any) -> tuple[Any, Any]:
+    """Model and tokenizer, safetensors only, no remote code; InputError says what could not be had."""
+    with quiet_transformers(), readable_errors(name_or_path, role):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        model = auto_class.from_pretrained(
+            name_or_path, trust_remote_code=False, use_safetensors=True, dtype="float32", **kwargs
+        )
+    return model, tokenizer
+
+
+def check_model(name_or_path: str, role: str, supported: Callable[[Any], bool]) -> None:
+    """InputError, before any long work, if the model cannot be reached or is of the wrong kind."""
+    with quiet_transformers(), readable_errors(name_or_path, role):
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+        AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    if not supported(config):
+        raise InputError(f"{role} '{name_or_path}' is a {config.model_type} model, which cannot play that part")
+
+
+@contextlib.contextmanager
+def readable_errors(name_or_path: str, role: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        found = "the folder" if Path(name_or_path).is_dir() else "no local folder and no reachable Hub model"
+        raise InputError(
+            f"{role} '{name_or_path}' could not be loaded ({found} of that name): {reason}; "
+            f"pass a Hub id, the path of a saved model with safetensors weights, or 'offline'"
+        ) from error

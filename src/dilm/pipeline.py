@@ -1,0 +1,105 @@
+"""distill(): task -> language modelling -> gradient matching -> pool -> selection -> evaluation -> report.
+
+Every stage leaves its result in the run folder before the next one starts; with `resume` the stages that are
+finished are read back instead of run. All random numbers come from seeds derived from the run's seed and the name
+of what they are for, so a resumed run goes on as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from . import stages
+from .config import DistillConfig, flatten, load_config
+from .models.loading import check_model
+from .models.offline import OFFLINE, resolve
+from .progress import Reporter
+from .report import write_report
+from .run_folder import Run, open_run_folder, write_json
+from .task import Task, check_dpc, load_task
+from .workspace import Workspace
+
+
+def distill(
+    task: Any = None,
+    *,
+    preset: str = "embedded",
+    config: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Distil a labelled text dataset into a few texts per class, and measure them.
+
+    task: what `load_task` takes, or a Task; by default the embedded task `reviews`.
+    preset, config: the preset's name, and a YAML file laid over it.
+    resume: go on with the run in `output_dir`.
+    overrides: any setting of `DistillConfig`, nested ones as dicts: `dpc=20, gradient_matching={"max_steps": 100}`.
+
+    Returns the finished Run (`run.datasets`, `run.results`). Raises InputError for anything wrong with the input,
+    before any training.
+    """
+    if task is not None:
+        overrides["task"] = task if isinstance(task, str) else str(getattr(task, "source", "in memory"))
+    settings, origins = load_config(preset, config, overrides)
+    source = settings.task if task is None else task
+    loaded = load_task(
+        source, text=settings.text, text_pair=settings.text_pair, label=settings.label, seed=settings.seed
+    )
+    check(loaded, settings)
+    folder = open_run_folder(loaded, settings, preset, resume)
+    work = Workspace(loaded, settings, folder, Reporter(quiet))
+    announce(work, origins)
+    return run(work)
+
+
+def run(work: Workspace) -> Run:
+    """The way of the data."""
+    learner = work.learner()
+    stages.full_data_classifier(work, learner)
+    generator = stages.language_modeling(work)
+    before = stages.show_samples(work, generator, "before")
+    generator = stages.gradient_matching(work, generator, learner)
+    after = stages.show_samples(work, generator, "after")
+    pool = stages.write_texts(work, generator, learner)
+    stages.select_sets(work, pool, learner)
+    rows = stages.evaluate(work, learner)
+    write_json(work.folder / "results.json", stages.results(work, pool, rows, {"before": before, "after": after}))
+    finished = Run(work.folder)
+    write_report(finished, work.reporter)
+    return finished
+
+
+def check(task: Task, config: DistillConfig) -> None:
+    """InputError, before any long work, for sizes and models that no run could work with."""
+    for dpc in config.dpc:
+        check_dpc(task, dpc)
+    check_model(
+        resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    )
+    if config.generator != OFFLINE:
+        check_model(config.generator, "generator", lambda c: c.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def announce(work: Workspace, origins: dict[str, str]) -> None:
+    """Say what is about to be done: the task, the folder, and where each setting came from."""
+    task, say = work.task, work.reporter.say
+    sizes = " ".join(f"{split} {len(task.labels(split)):,}" for split in ("train", "dev", "test"))
+    kind = "pairs" if task.has_pairs else "texts"
+    say(f"task {task.name}: {kind}, {task.num_classes} classes, {sizes} (test is the {task.test_split} split)")
+    for note in task.notes:
+        say(f"  {note}")
+    say(f"run folder {work.folder}; device {work.device}, {'bfloat16' if work.bf16 else 'float32'}")
+    changed = {key: origin for key, origin in origins.items() if origin != "default"}
+    values, width = flatten(work.config), max((len(key) for key in changed), default=0)
+    say("configuration (the rest are defaults, all in config.yaml):")
+    for key, origin in changed.items():
+        value = values[key]
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        say(f"  {key:<{width}}  {shown!s:<12}  {origin}")

@@ -1,0 +1,105 @@
+"""Over-generation and selection: many texts per class and set, of which DPC are kept (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .config import DistillConfig
+from .models.compute import derived_seed
+from .models.generator import Generator
+from .models.learner import Learner
+from .run_folder import row_text, text_row
+from .selection import k_centers
+from .task import Task, TextInput
+
+Rows = list[dict[str, Any]]
+
+
+def pool_labels(task: Task, config: DistillConfig) -> list[int]:
+    """Class of every text in the pool of one set: classes take turns, so that any beginning is balanced."""
+    return list(range(task.num_classes)) * (config.pool.texts_per_dpc * max(config.dpc))
+
+
+def write_one_pool(generator: Generator, task: Task, config: DistillConfig, number: int) -> Iterator[tuple[int, Any]]:
+    """Write the pool of one set; yields (place, text) as in `Generator.sample`."""
+    return generator.sample(
+        pool_labels(task, config),
+        pairs=task.has_pairs,
+        top_p=config.top_p,
+        seed=derived_seed(config.seed, "pool", number),
+        batch_size=config.sampling_batch_size,
+    )
+
+
+def pool_rows(
+    texts: Sequence[TextInput | None], task: Task, config: DistillConfig, number: int, judge: Learner
+) -> Rows:
+    """Rows of the pool, in the order of writing, with the class that the full-data classifier sees in each text."""
+    labels = pool_labels(task, config)
+    written = [(text, label) for text, label in zip(texts, labels, strict=True) if text is not None]
+    seen = judge.predict([text for text, _ in written]).argmax(1) if written else []
+    return [
+        text_row(text) | {"label": label, "set": number, "predicted_label": int(predicted)}
+        for (text, label), predicted in zip(written, seen, strict=True)
+    ]
+
+
+def usable(rows: Rows) -> Rows:
+    """Without exact duplicates (case and spacing aside) and near-empty texts (no letter or digit at all)."""
+    kept, seen = [], set()
+    for row in rows:
+        text = row_text(row)
+        key = (row["label"], " ".join(str(text).lower().split()))
+        parts = (text,) if isinstance(text, str) else text
+        if key not in seen and all(any(ch.isalnum() for ch in part) for part in parts):
+            seen.add(key)
+            kept.append(row)
+    return kept
+
+
+def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) -> Rows:
+    """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
+
+    With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
+    a class with fewer is filled up with others in the order of writing.
+    """
+    by_class: list[Rows] = [[] for _ in range(num_classes)]
+    for row in rows:
+        if len(by_class[row["label"]]) < config.pool.texts_per_dpc * dpc:
+            by_class[row["label"]].append(row)
+    kept: Rows = []
+    for members in by_class:
+        members = usable(members)
+        if config.pool.keep == "on-label":
+            confirmed = [row for row in members if row["predicted_label"] == row["label"]]
+            others = [row for row in members if row["predicted_label"] != row["label"]]
+            members = confirmed + others[: max(0, dpc - len(confirmed))]
+        kept += members
+    return kept
+
+
+def selected(
+    rows: Rows, sizes: Sequence[int], config: DistillConfig, names: Sequence[str], learner: Learner, seed: int
+) -> Iterator[tuple[int, Rows]]:
+    """K-centers of one set's pool: yields (dpc, the rows selected) for every size.
+
+    Features are computed once for a text that is a candidate at several sizes. Raises RuntimeError if a class has
+    too few different texts.
+    """
+    by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in sizes}
+    all_rows = {id(row): row for members in by_size.values() for row in members}
+    features = dict(zip(all_rows, learner.features([row_text(r) for r in all_rows.values()]), strict=True))
+    for dpc, members in by_size.items():
+        labels = np.array([row["label"] for row in members])
+        counts = np.bincount(labels, minlength=len(names))
+        if counts.min() < dpc:
+            raise RuntimeError(
+                f"the generator wrote only {counts.min()} different texts of class '{names[int(counts.argmin())]}', "
+                f"{dpc} are needed; train stage 1 longer or raise pool.texts_per_dpc"
+            )
+        matrix = np.stack([features[id(row)] for row in members])
+        chosen: list[int] = k_centers(matrix, labels, dpc, seed).tolist()
+        yield dpc, [members[i] for i in chosen]

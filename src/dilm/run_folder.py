@@ -1,0 +1,190 @@
+"""The run folder: what is written where, atomically, and how it is read back (the formats are a contract)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from datasets import ClassLabel, Dataset, Features, Value
+
+from .config import DistillConfig, flatten
+from .errors import InputError
+from .task import Task, TextInput
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, indented, in the file's own characters."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `path` when the block ends well."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+
+
+def set_path(folder: Path, dpc: int, number: int) -> Path:
+    """Where a distilled set lies in a run folder."""
+    return folder / f"dpc_{dpc}" / f"dataset_{number}.jsonl"
+
+
+def text_row(text: TextInput) -> dict[str, str]:
+    """{"text": ...} or {"text": ..., "text_pair": ...}."""
+    return {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+
+
+def row_text(row: dict[str, Any]) -> TextInput:
+    """The text, or the pair, of a row."""
+    return row["text"] if row.get("text_pair") is None else (row["text"], row["text_pair"])
+
+
+def write_pool(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Pool rows {"text", "text_pair"?, "label", "set", "on_label", "nll"} as parquet."""
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(pa.Table.from_pylist(list(rows)), partial)
+    partial.replace(path)
+
+
+def read_pool(path: Path) -> list[dict[str, Any]]:
+    """The rows of `write_pool`."""
+    return pq.read_table(path).to_pylist()
+
+
+def write_set(path: Path, texts: Sequence[TextInput], labels: Sequence[int], names: Sequence[str]) -> None:
+    """A distilled set as jsonl: {"text", "text_pair"?, "label", "label_name"}."""
+    lines = [
+        json.dumps(text_row(text) | {"label": int(label), "label_name": names[label]}, ensure_ascii=False)
+        for text, label in zip(texts, labels, strict=True)
+    ]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
+    """Texts and labels of a jsonl set."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [row_text(row) for row in rows], [row["label"] for row in rows]
+
+
+def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Path:
+    """Make the run folder and its config.yaml, or find the one to go on with; InputError if it holds another run."""
+    record = {"preset": preset, **plain(dataclasses.asdict(config)), "task_fingerprint": task.fingerprint}
+    del record["output_dir"]
+    folder = Path(config.output_dir) if config.output_dir else _default_folder(task.name, resume)
+    known = folder / "config.yaml"
+    if known.exists():
+        if not resume:
+            raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
+        _check_same_run(folder, flatten(yaml.safe_load(known.read_text(encoding="utf-8"))), flatten(record))
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no run of dilm; pass another --output-dir")
+    packages = ("dilm", "torch", "transformers", "datasets", "scikit-learn")
+    record["versions"] = {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_text(known, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+    return folder
+
+
+def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
+    differing = [key for key in {**there, **now} if there.get(key) != now.get(key) and not key.startswith("versions.")]
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in differing[:5])
+        raise InputError(f"{folder} belongs to another run ({shown}); give the same settings, or another --output-dir")
+
+
+def _default_folder(name: str, resume: bool) -> Path:
+    """runs/NAME, or the next free runs/NAME-2, -3, ...; with resume the last one that is there."""
+    taken, number = None, 1
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return taken if resume and taken else folder
+        taken, number = folder, number + 1
+
+
+def plain(value: Any) -> Any:
+    """Dataclass dicts as YAML has them: lists for tuples."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what `dilm.distill` returns, or `Run(folder)` finds on disk."""
+
+    output_dir: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_dir", Path(self.output_dir))
+        if not (self.output_dir / "results.json").exists():
+            raise InputError(f"{self.output_dir} holds no finished run (no results.json)")
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """results.json: rows, summary, diagnostics, warnings."""
+        return json.loads((self.output_dir / "results.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return yaml.safe_load((self.output_dir / "config.yaml").read_text(encoding="utf-8"))
+
+    @cached_property
+    def datasets(self) -> dict[int, list[Dataset]]:
+        """The distilled sets by DPC: {20: [set 0, set 1, ...]}, with columns text, (text_pair,) label."""
+        return {dpc: [self._dataset(path) for path in paths] for dpc, paths in self.set_files().items()}
+
+    def set_files(self) -> dict[int, list[Path]]:
+        """The jsonl files by DPC, in the order of their numbers."""
+        found: dict[int, list[Path]] = {}
+        for folder in self.output_dir.glob("dpc_*"):
+            files = folder.glob("dataset_*.jsonl")
+            found[int(folder.name[4:])] = sorted(files, key=lambda p: int(re.sub(r"\D", "", p.stem)))
+        return dict(sorted(found.items()))
+
+    def generator(self, **kwargs: Any) -> Any:
+        """The trained Generator."""
+        from .models.generator import Generator
+
+        return Generator.from_pretrained(str(self.output_dir / "generator"), **kwargs)
+
+    def _dataset(self, path: Path) -> Dataset:
+        texts, labels = read_set(path)
+        columns: dict[str, list] = {key: [] for key in text_row(texts[0])}
+        for text in texts:
+            for key, value in text_row(text).items():
+                columns[key].append(value)
+        features = {key: Value("string") for key in columns} | {"label": ClassLabel(names=self.results["label_names"])}
+        return Dataset.from_dict(columns | {"label": labels}, features=Features(features))

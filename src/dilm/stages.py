@@ -1,0 +1,253 @@
+"""The stages of a run, one function each, in their order. Each returns what it made, or what it finds already made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import pool as pools
+from .diagnostics import describe_matching, describe_texts, warnings
+from .evaluation.coresets import coresets, real_sample
+from .evaluation.fine_tuning import full_data_steps, train_on_full_data
+from .evaluation.protocol import Evaluator, TrainingSet, planned_runs, row_key
+from .evaluation.statistics import summarize
+from .models.generator import Generator
+from .models.learner import Learner
+from .run_folder import read_pool, read_set, row_text, set_path, whole_folder, write_pool, write_set
+from .task import TextInput
+from .training.gradient_matching import match_gradients
+from .training.language_modeling import bits_per_character, learn_language, num_steps
+from .training.learners import FreshLearners, PooledLearners
+from .training.teachers import Teachers
+from .workspace import Workspace
+
+DEV_TEXTS = 2000
+"""Dev texts, at most, on which the full-data classifier is checked."""
+
+
+def full_data_classifier(work: Workspace, learner: Learner) -> None:
+    """The learner trained on the full data: the ceiling in the table, and the judge of labels."""
+    config = work.config.evaluation
+    if work.read("full_data") is not None:
+        return
+    losses = train_on_full_data(learner, work.task, config, work.seed("full data"))
+    with work.timed("full data"):
+        for _ in work.reporter.track(
+            losses, "classifier on the full data", full_data_steps(work.task, config), lambda loss: f"loss {loss:.3f}"
+        ):
+            pass
+        work.keep_judge(learner)
+        labels = work.task.labels("dev")[:DEV_TEXTS]
+        predictions = learner.predict(work.task.texts("dev", range(len(labels)))).argmax(1)
+    work.write("full_data", {"dev_accuracy": float((predictions == labels).mean())})
+
+
+def language_modeling(work: Workspace) -> Generator:
+    """Stage 1 (section 3.1)."""
+    config, path = work.config.language_modeling, work.checkpoints / "stage_1"
+    if not path.exists():
+        with work.timed("stage 1"):
+            generator = work.generator(work.config.generator)
+            steps = learn_language(generator, work.task, config, work.seed("stage 1"))
+            total = num_steps(work.task, config)
+            tracked = work.reporter.track(
+                steps, "stage 1, language modelling", total, lambda r: f"loss {r['loss']:.3f}"
+            )
+            history = list(tracked)
+            bits = bits_per_character(generator, work.task, "dev")
+        work.reporter.say(f"  {bits:.2f} bits per character on dev")
+        work.write("stage_1_history", {"history": history, "bits_per_character": bits})
+        with whole_folder(path) as folder:
+            generator.save_pretrained(folder)
+    return work.generator(path)
+
+
+def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -> Generator:
+    """Stage 2 (section 3.2)."""
+    path, history = work.folder / "generator", []
+    if not path.exists():
+        snapshots = work.checkpoints / "snapshots"
+        with work.timed("stage 2"):
+            if work.config.gradient_matching.max_steps:
+                history = _match(work, generator, learner, snapshots)
+        work.write("stage_2_history", {"history": history})
+        with whole_folder(path) as folder:
+            generator.save_pretrained(folder)
+        shutil.rmtree(snapshots, ignore_errors=True)
+    return work.generator(path)
+
+
+def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: Any) -> list[dict[str, float]]:
+    config, seed, track = work.config.gradient_matching, work.seed("stage 2"), work.reporter.track
+    teachers = Teachers(work.task, learner, config, seed)
+    if config.learners == "pool":
+        learners = PooledLearners(work.task, learner, teachers, config, seed, snapshots)
+        for _ in track(learners.build(), "stage 2, learner snapshots", learners.size):
+            pass
+    else:
+        learners = FreshLearners(work.task, learner, teachers, config, seed)
+    labels = work.task.labels("dev")
+    held_out = [np.flatnonzero(labels == c)[:256] for c in range(work.task.num_classes)]
+    steps = match_gradients(
+        generator,
+        learners,
+        work.task,
+        config,
+        top_p=work.config.top_p,
+        seed=seed,
+        real_texts=[work.task.texts("dev", rows) if len(rows) else [] for rows in held_out],
+    )
+    name = "stage 2, gradient matching"
+    return list(track(steps, name, config.max_steps, lambda r: f"loss {r['loss']:.3f} cosine {r['cosine']:.3f}"))
+
+
+def show_samples(work: Workspace, generator: Generator, name: str) -> list[dict[str, Any]]:
+    """What the generator writes now: three texts of the first few classes, from the same seed before and after."""
+    samples = work.read(f"samples_{name}")
+    if samples is None:
+        task = work.task
+        labels = [c for c in range(min(task.num_classes, 4)) for _ in range(3)]
+        texts = generator.write(labels, pairs=task.has_pairs, top_p=work.config.top_p, seed=work.seed("samples"))
+        samples = [{"label_name": task.label_names[c], "text": t} for c, t in zip(labels, texts, strict=True) if t]
+        work.write(f"samples_{name}", samples)
+    work.reporter.say(f"the generator writes, {name} stage 2:")
+    for sample in samples[::3]:
+        text = sample["text"] if isinstance(sample["text"], str) else " | ".join(sample["text"])
+        work.reporter.say(f"  [{sample['label_name']}] {' '.join(text.split())[:160]}")
+    return samples
+
+
+def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pools.Rows:
+    """Over-generate (section 3.3): a part per set, each kept as soon as it is whole, then one pool.parquet."""
+    path, parts = work.folder / "pool.parquet", work.checkpoints / "pool"
+    if path.exists():
+        return read_pool(path)
+    parts.mkdir(exist_ok=True)
+    work.become_judge(learner)
+    labels = pools.pool_labels(work.task, work.config)
+    missing = [s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()]
+
+    def write_parts() -> Iterator[int]:
+        for number in missing:
+            texts: list[TextInput | None] = [None] * len(labels)
+            for place, text in pools.write_one_pool(generator, work.task, work.config, number):
+                texts[place] = text
+                yield place
+            rows = pools.pool_rows(texts, work.task, work.config, number, learner)
+            if not rows:
+                raise RuntimeError("the generator wrote no usable text; train stage 1 longer")
+            write_pool(parts / f"set_{number}.parquet", rows)
+
+    with work.timed("pool"):
+        for _ in work.reporter.track(write_parts(), "pool, writing texts", len(missing) * len(labels)):
+            pass
+        rows = [row for s in range(work.config.sets) for row in read_pool(parts / f"set_{s}.parquet")]
+        write_pool(path, rows)
+    shutil.rmtree(parts)
+    return rows
+
+
+def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
+    """K-centers of every set's pool, for every size (section 3.3); features are the pretrained learner's."""
+    config, names = work.config, work.task.label_names
+    todo = [(s, d) for s in range(config.sets) for d in config.dpc if not set_path(work.folder, d, s).exists()]
+    if not todo:
+        return
+    learner.reinitialize(config.seed)
+
+    def select_all() -> Iterator[None]:
+        for number in dict.fromkeys(number for number, _ in todo):
+            sizes = [dpc for s, dpc in todo if s == number]
+            members = [row for row in rows if row["set"] == number]
+            for dpc, selected in pools.selected(members, sizes, config, names, learner, work.seed("selection", number)):
+                path = set_path(work.folder, dpc, number)
+                path.parent.mkdir(exist_ok=True)
+                write_set(path, [row_text(row) for row in selected], [row["label"] for row in selected], names)
+                yield None
+
+    with work.timed("selection"):
+        for _ in work.reporter.track(select_all(), "selection, K-centers", len(todo)):
+            pass
+
+
+def distilled_sets(work: Workspace) -> list[TrainingSet]:
+    """The sets in the run folder."""
+    return [
+        TrainingSet("dilm", dpc, number, *read_set(set_path(work.folder, dpc, number)))
+        for dpc in work.config.dpc
+        for number in range(work.config.sets)
+    ]
+
+
+def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
+    """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
+    config, path = work.config, work.checkpoints / "evaluation.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    finished = {row_key(row) for row in rows}
+    evaluator = Evaluator(work.task, learner, config.learner, config.evaluation, config.seed)
+    with work.timed("evaluation"), open(path, "a", encoding="utf-8") as store:
+
+        def keep(row: dict[str, Any]) -> None:
+            store.write(json.dumps(row) + "\n")
+            store.flush()
+            rows.append(row)
+
+        learner.reinitialize(config.seed)
+        texts, labels = real_sample(work.task, work.seed("coreset candidates"))
+        features = learner.features(texts)
+        for kind in config.evaluation.learners:
+            key = ("full", 0, 0, evaluator.named(kind), 0)
+            if key not in finished and kind == "probe":
+                keep(evaluator.row(key, evaluator.probe(features, labels)))
+            elif key not in finished:
+                work.become_judge(learner)
+                keep(evaluator.row(key, evaluator.predictions()))
+        sets = [*distilled_sets(work), *coresets(config, texts, labels, features)]
+        planned = len(planned_runs(sets, config.evaluation))
+        done = sum(row["method"] != "full" for row in rows)
+        for row in work.reporter.track(evaluator.runs(sets, finished), "evaluation, runs", planned - done, _in_words):
+            keep(row)
+    return rows
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    return f"{row['method']} dpc {row['dpc']} set {row['set']} {row['learner']}: {row['accuracy']:.3f}"
+
+
+def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], samples: dict[str, Any]) -> dict[str, Any]:
+    """All that results.json holds."""
+    task, diagnostics = work.task, diagnose(work, pool)
+    return {
+        "task": task.name,
+        "label_names": list(task.label_names),
+        "split_sizes": {split: len(task.labels(split)) for split in ("train", "dev", "test")},
+        "test_split": task.test_split,
+        "notes": list(task.notes),
+        "rows": rows,
+        "summary": summarize(rows),
+        "diagnostics": diagnostics,
+        "warnings": warnings(diagnostics),
+        "samples": samples,
+        "seconds": work.read("seconds", {}),
+    }
+
+
+def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
+    """Figures that show trouble; real held-out texts are the yardstick."""
+    planned = work.config.sets * len(pools.pool_labels(work.task, work.config))
+    missing: list[TextInput | None] = [None] * (planned - len(pool))
+    distilled = [text for training_set in distilled_sets(work) for text in training_set.texts]
+    dev = range(min(len(work.task.dev), 2000))
+    return {
+        "pool": describe_texts([*map(row_text, pool), *missing]),
+        "distilled": describe_texts(distilled),
+        "real": describe_texts(work.task.texts("dev", dev)),
+        "agreement": float(np.mean([row["label"] == row["predicted_label"] for row in pool])),
+        "real_agreement": work.read("full_data")["dev_accuracy"],
+        "bits_per_character": work.read("stage_1_history")["bits_per_character"],
+        "matching": describe_matching(work.read("stage_2_history")["history"]),
+    }

@@ -1,0 +1,181 @@
+"""Stage 2: the generator learns to write texts whose gradients match those of real texts (section 3.2).
+
+every refresh_steps: write texts of some classes, cluster them
+every step:          learner to its next point; for each class a mini-batch of written texts, their losses l,
+                     the coefficients k = dL/dl (matching_loss.py), then one step along sum_i k_i grad l_i
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import GradientMatchingConfig
+from ..models.compute import derived_seed, make_optimizer
+from ..models.generator import Generator
+from ..models.learner import Learner
+from ..task import Task, TextInput
+from .learners import match_class, real_gradient
+from .matching_loss import Match, cosine_and_slope
+from .minibatches import DiverseBatches
+
+REFERENCE_STEPS = 10
+"""Every so many steps the cosine that real texts reach is measured too."""
+
+
+class Learners(Protocol):
+    """Where the learner is at each step, and the teacher gradients there."""
+
+    learner: Learner
+
+    def move_to(self, step: int) -> None: ...
+    def teacher_gradient(self, class_index: int, set_index: int) -> Tensor: ...
+
+
+class WrittenClass(NamedTuple):
+    """The texts that the generator wrote for one class at the last refresh."""
+
+    texts: list[TextInput]
+    encoded: list[list[int]]
+    batches: DiverseBatches
+
+
+class WrittenTexts:
+    """The synthetic texts in use: written anew at every refresh, for at most `max_classes` classes at a time."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        learner: Learner,
+        task: Task,
+        config: GradientMatchingConfig,
+        top_p: float,
+        seed: int,
+    ):
+        self.generator, self.learner, self.task, self.config = generator, learner, task, config
+        self.top_p, self.seed = top_p, seed
+        self.classes: dict[int, WrittenClass] = {}
+
+    def class_subset(self, refresh: int) -> list[int]:
+        """The classes of one refresh: all, or the next ones of a random order that is drawn anew when used up."""
+        count, size = self.task.num_classes, min(self.config.max_classes, self.task.num_classes)
+        per_round = math.ceil(count / size)
+        round_, place = divmod(refresh, per_round)
+        order = np.random.default_rng(derived_seed(self.seed, "classes", round_)).permutation(count)
+        return sorted(order[place * size : (place + 1) * size].tolist())
+
+    def refresh(self, number: int) -> None:
+        """Write, and cluster by the features of the learner as it is now."""
+        config, classes = self.config, self.class_subset(number)
+        labels = [c for c in classes for _ in range(config.generated_texts)]
+        seed = derived_seed(self.seed, "written", number)
+        written: dict[int, list[TextInput]] = {c: [] for c in classes}
+        samples = self.generator.sample(labels, pairs=self.task.has_pairs, top_p=self.top_p, seed=seed)
+        for place, text in samples:
+            written[labels[place]].append(text)
+        self.classes = {}
+        for c, texts in written.items():
+            if not texts:
+                continue
+            features = self.learner.features(texts) if config.minibatches == "diverse" else None
+            batches = DiverseBatches(len(texts), config.batch_size, derived_seed(seed, c), features)
+            self.classes[c] = WrittenClass(texts, self.generator.encode(texts, [c] * len(texts)), batches)
+
+
+def generator_gradient(
+    generator: Generator, encoded: list[list[int]], micro_batch_size: int, coefficients_of: CoefficientsOf
+) -> Match:
+    """Add sum_i k_i grad l_i to the generator's gradients, in micro-batches; the same result for any size of them."""
+    parts = [encoded[i : i + micro_batch_size] for i in range(0, len(encoded), micro_batch_size)]
+    if len(parts) == 1:
+        nll = generator.nll(encoded)
+        match = coefficients_of(nll.detach())
+        (match.coefficients.to(nll) * nll).sum().backward()
+        return match
+    # The softmax needs all losses before any coefficient: a first pass without a graph bounds the memory.
+    with torch.no_grad():
+        match = coefficients_of(torch.cat([generator.nll(part) for part in parts]))
+    for part, coefficients in zip(parts, match.coefficients.split(micro_batch_size), strict=True):
+        nll = generator.nll(part)
+        (coefficients.to(nll) * nll).sum().backward()
+    return match
+
+
+class CoefficientsOf(Protocol):
+    """Maps the texts' losses to L and k."""
+
+    def __call__(self, nll: Tensor) -> Match: ...
+
+
+def match_gradients(
+    generator: Generator,
+    learners: Learners,
+    task: Task,
+    config: GradientMatchingConfig,
+    *,
+    top_p: float,
+    seed: int,
+    real_texts: list[list[TextInput]],
+) -> Iterator[dict[str, float]]:
+    """Train the generator; yields loss, cosine and gradient norm of every step.
+
+    `real_texts` are held-out texts by class, from which the cosine that real texts reach is measured as a
+    yardstick ("real_cosine", every few steps). A step whose gradient is not finite is left out and yields
+    "skipped". Dropout is off throughout: the coefficients belong to the very losses that are stepped along.
+    """
+    generator.model.eval()
+    optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, config.max_steps)
+    written = WrittenTexts(generator, learners.learner, task, config, top_p, seed)
+    for step in range(config.max_steps):
+        learners.move_to(step)
+        if step % config.refresh_steps == 0:
+            written.refresh(step // config.refresh_steps)
+            if not written.classes:
+                raise RuntimeError("the generator wrote no usable text; train stage 1 longer or raise its max length")
+        random = np.random.default_rng(derived_seed(seed, "teacher set", step))
+        matches = []
+        for c, (texts, encoded, batches) in written.classes.items():
+            rows = batches.draw()
+            real = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
+            batch = [texts[i] for i in rows]
+
+            def coefficients_of(nll: Tensor, c: int = c, batch: list = batch, real: Tensor = real) -> Match:
+                match = match_class(learners.learner, batch, c, nll, real, config.scope, config.temperature)
+                return match._replace(coefficients=match.coefficients / len(written.classes))
+
+            matches.append(
+                generator_gradient(generator, [encoded[i] for i in rows], config.micro_batch_size, coefficients_of)
+            )
+        norm = float(nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm))
+        record = {
+            "loss": float(np.mean([m.loss for m in matches])),
+            "cosine": float(np.mean([m.cosine for m in matches])),
+            "grad_norm": norm,
+        }
+        if math.isfinite(norm):
+            optimizer.step()
+        else:
+            record["skipped"] = 1.0
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % REFERENCE_STEPS == 0:
+            c = next(iter(written.classes))
+            record["real_cosine"] = _real_cosine(learners, real_texts[c], c, config, random)
+        yield record
+
+
+def _real_cosine(
+    learners: Learners, texts: list[TextInput], c: int, config: GradientMatchingConfig, random: np.random.Generator
+) -> float:
+    """Cosine between a teacher gradient and that of as many held-out real texts as a mini-batch has."""
+    sample = [texts[i] for i in random.permutation(len(texts))[: config.batch_size]]
+    if not sample:
+        return math.nan
+    teacher = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
+    real = real_gradient(learners.learner, sample, c, config.scope)
+    return cosine_and_slope(teacher.flatten(), real.flatten())[0]

@@ -1,0 +1,53 @@
+"""Stage 1: the generator learns the task's language, each text after its class token (section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch import nn
+
+from ..config import LanguageModelingConfig
+from ..models.compute import RandomStream, make_optimizer
+from ..models.generator import Generator
+from ..task import Task
+from .minibatches import RealBatches
+
+
+def num_steps(task: Task, config: LanguageModelingConfig) -> int:
+    """Steps of stage 1: num_train_epochs or max_steps, whichever comes first."""
+    per_epoch = math.ceil(len(task.train) / min(config.batch_size, len(task.train)))
+    return min(config.max_steps, math.ceil(config.num_train_epochs * per_epoch))
+
+
+def learn_language(
+    generator: Generator, task: Task, config: LanguageModelingConfig, seed: int
+) -> Iterator[dict[str, float]]:
+    """Train the generator; yields {"loss": nats per token} after every step."""
+    max_steps = num_steps(task, config)
+    optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, max_steps)
+    batches, dropout = iter(RealBatches(task, config.batch_size, seed)), RandomStream(seed)
+    for _, (texts, labels) in zip(range(max_steps), batches, strict=False):
+        generator.model.train()
+        with dropout:
+            sums, counts = generator.token_losses(generator.encode(texts, labels))
+        loss = sums.sum() / counts.sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        generator.model.eval()
+        yield {"loss": float(loss.detach())}
+
+
+def bits_per_character(generator: Generator, task: Task, split: str, max_texts: int = 500) -> float:
+    """-log2 p of the texts of a split, end token included, over their characters: comparable between tokenizers."""
+    rows = np.random.default_rng(0).permutation(len(task.labels(split)))[:max_texts]
+    texts, labels = task.texts(split, rows), task.labels(split)[rows].tolist()
+    encoded = generator.encode(texts, labels)
+    # Score only what the generator reads: a text that is cut counts with the characters of its tokens.
+    nats = float((generator.score(texts, labels) * np.array([len(e) - 1 for e in encoded])).sum())
+    characters = sum(len(generator.tokenizer.decode(e[1:-1])) for e in encoded)
+    return nats / math.log(2) / max(characters, 1)

@@ -1,0 +1,102 @@
+"""What the stages of a run share: task, configuration, folder, seeds, times, and where progress is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from .config import DistillConfig
+from .models.compute import default_device, derived_seed, native_bf16
+from .models.generator import Generator
+from .models.learner import Learner
+from .models.offline import OFFLINE
+from .progress import Reporter
+from .run_folder import write_json
+from .task import Task
+
+
+class Workspace:
+    """One run at work. Every stage leaves its result in the folder; a stage that finds it there is not run again."""
+
+    def __init__(self, task: Task, config: DistillConfig, folder: Path, reporter: Reporter):
+        self.task, self.config, self.folder, self.reporter = task, config, folder, reporter
+        self.checkpoints = folder / "checkpoints"
+        self.device = default_device()
+        self.bf16 = native_bf16(self.device) if config.bf16 is None else config.bf16
+
+    def seed(self, *names: object) -> int:
+        """The seed for what is named."""
+        return derived_seed(self.config.seed, *names)
+
+    def read(self, name: str, default: Any = None) -> Any:
+        """A JSON note of an earlier stage."""
+        path = self.checkpoints / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+
+    def write(self, name: str, value: Any) -> None:
+        """Keep a JSON note."""
+        write_json(self.checkpoints / f"{name}.json", value)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the block's wall time to the run's times, also when it is interrupted."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            times = self.read("seconds", {})
+            times[stage] = round(times.get(stage, 0) + time.monotonic() - start, 1)
+            self.write("seconds", times)
+
+    # -- models ------------------------------------------------------------------------------------------------
+
+    def learner(self) -> Learner:
+        """The learner, fresh."""
+        config = self.config
+        return Learner.from_pretrained(
+            config.learner,
+            self.task.num_classes,
+            max_length=config.learner_max_length,
+            bf16=self.bf16,
+            device=self.device,
+            seed=config.seed,
+        )
+
+    def generator(self, source: str | Path) -> Generator:
+        """A generator from a folder or the Hub; `offline` is made from the task's own texts."""
+        kwargs: dict[str, Any] = {
+            "max_length": self.config.generator_max_length,
+            "bf16": self.bf16,
+            "device": self.device,
+            "seed": self.seed("generator"),
+        }
+        if source == OFFLINE:
+            return Generator.from_texts(self._all_texts(), self.task.num_classes, **kwargs)
+        return Generator.from_pretrained(str(source), self.task.num_classes, **kwargs)
+
+    def _all_texts(self) -> Iterator[str]:
+        """Every training text, both sides of a pair, without holding them all."""
+        for start in range(0, len(self.task.train), 1000):
+            rows = self.task.train[start : start + 1000]
+            yield from rows["text"]
+            yield from rows.get("text_pair", ())
+
+    @property
+    def judge_path(self) -> Path:
+        return self.checkpoints / "full_data.safetensors"
+
+    def keep_judge(self, learner: Learner) -> None:
+        """Store the learner as the full-data classifier."""
+        partial = self.judge_path.with_suffix(".partial")
+        save_file({name: value.contiguous().cpu() for name, value in learner.model.state_dict().items()}, partial)
+        partial.replace(self.judge_path)
+
+    def become_judge(self, learner: Learner) -> None:
+        """Make the learner the full-data classifier again."""
+        learner.model.load_state_dict(load_file(self.judge_path))
