@@ -96,23 +96,37 @@ def task() -> Task:
 
 @pytest.fixture(scope="session")
 def pair_task() -> Task:
-    """Pairs of reviews: 1 if both are positive."""
+    """Pairs of reviews, labelled by the first."""
     rows = generate(400, seed=4)
     pairs = [
-        {"text": a["text"], "text_pair": b["text"], "label": int(a["label"] and b["label"])}
+        {"text": a["text"], "text_pair": b["text"], "label": a["label"]}
         for a, b in zip(rows[::2], rows[1::2], strict=True)
     ]
     return load_task(Dataset.from_list(pairs))
 
 
 @pytest.fixture(scope="session")
-def hub_models(tokenizer_folder, tmp_path_factory):
+def hub_models(tokenizer_folder, texts, tmp_path_factory):
     """A tiny causal LM and a tiny encoder as folders in hub format: (generator, learner)."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("hub")
-    tiny_gpt2(tokenizer).save_pretrained(folder / "gpt2")
+    gpt2 = tiny_gpt2(tokenizer)
+    _teach(gpt2, tokenizer, texts)
+    gpt2.save_pretrained(folder / "gpt2")
     tokenizer.save_pretrained(folder / "gpt2")
     BertForSequenceClassification(tiny_bert(len(tokenizer))).base_model.save_pretrained(folder / "bert")
     tokenizer.save_pretrained(folder / "bert")
     return str(folder / "gpt2"), str(folder / "bert")
+
+
+def _teach(model, tokenizer, texts, steps: int = 150) -> None:
+    """So much language that most of what the model writes is whole characters and comes to an end."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    tokenizer.padding_side = "right"
+    ids = tokenizer([text + tokenizer.eos_token for text in texts], return_tensors="pt", padding=True)["input_ids"]
+    for step in range(steps):
+        batch = ids[step * 16 % 384 :][:16, :40]
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()

@@ -12,7 +12,7 @@ import random
 import re
 from collections import namedtuple
 
-from dilm.errors import InputError
+from .errors import InputError
 
 LABEL_NAMES = ("negative", "positive")
 TRAIN_TEXTS, TEST_TEXTS, SPLIT_SEED = 4_000, 1_000, 2024

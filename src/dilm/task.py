@@ -8,43 +8,37 @@ Every problem with the input is an InputError.
 
 import hashlib
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Value
 
-from dilm.errors import InputError
-from dilm.sources import Source, listed, read_source, suggest
+from .columns import (
+    choose_columns,
+    concatenate,
+    count_values,
+    declared_names,
+    encode,
+    find_classes,
+    has_text,
+    hash_texts,
+    is_text,
+    name_values,
+    read_chunks,
+)
+from .errors import InputError
+from .files import listed
+from .sources import Source, read_source
 
 TextInput: TypeAlias = str | tuple[str, str]
-
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-)
-LABEL_COLUMNS = ("label", "labels", "class", "category", "intent")
-NOT_TEXT = {"idx", "id", "index", "uid", "guid", "label_name", "label_text", *LABEL_COLUMNS}
-LABEL_TYPES = r"u?int|bool|float|string|large_string"
-MAX_CLASSES = 10_000
 TEST_SHARE, TEST_CAP = 0.2, 5_000  # of a test split that has to be carved from train
 DEV_SHARE, DEV_CAP = 0.1, 2_000
-BATCH = 10_000
-# A label missing among numbers; among words each of these is a name.
-MISSING_NUMBERS = {"nan", "na", "n/a", "<na>", "null", "none"}
-WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0+)?")
-REAL = re.compile(r"[+-]?[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +79,8 @@ class Task:
     def labels(self, split: str) -> np.ndarray:
         """The labels of "train", "dev" or "test": int64 [n], read-only."""
         if split not in self._labels:
-            chunks = _chunks(self._split(split), "label")
-            self._labels[split] = _concatenate((chunk.to_numpy() for chunk in chunks), np.int64)
+            chunks = read_chunks(self._split(split), "label")
+            self._labels[split] = concatenate((chunk.to_numpy() for chunk in chunks), np.int64)
         labels = self._labels[split].view()
         labels.flags.writeable = False
         return labels
@@ -104,7 +98,7 @@ class Task:
         for split in ("train", "dev", "test"):
             digest.update(f"{split} {len(self._split(split))}".encode())
             hashes = self._hashes.get(split)
-            digest.update((_hash_texts(self._split(split)) if hashes is None else hashes).tobytes())
+            digest.update((hash_texts(self._split(split)) if hashes is None else hashes).tobytes())
             digest.update(self.labels(split).tobytes())
         return digest.hexdigest()
 
@@ -176,7 +170,7 @@ def _build(source: Source, given: str, asked: tuple[str | None, str | None, str 
     """Columns -> classes -> sound rows -> splits. Rows are index arrays; texts are not copied."""
     notes: list[str] = []
     columns = choose_columns(source.splits["train"].features, source.where, *asked)
-    classes = _find_classes(source, columns[-1], notes)
+    classes = find_classes(source, columns[-1], notes)
     train = _sound_rows(source, "train", columns, classes, notes)
 
     given_splits = [split for split in ("test", "validation") if split in source.splits]
@@ -213,161 +207,6 @@ def _build(source: Source, given: str, asked: tuple[str | None, str | None, str 
     return task
 
 
-# Columns
-
-
-def choose_columns(
-    features: Features, where: str, text: str | None, text_pair: str | None, label: str | None
-) -> tuple[str, str | None, str]:
-    """The names of the text, text_pair (or None) and label columns, where the user did not give all of them.
-
-    Raises InputError, listing the columns, if one is missing, ambiguous or of a type that cannot serve.
-    """
-    names = list(features)
-    for option, name in (("text", text), ("text-pair", text_pair), ("label", label)):
-        if name is not None and name not in names:
-            raise _no_column(name, option, names, where)
-    label = label or next((name for name in LABEL_COLUMNS if name in names), None)
-    if label is None:
-        raise _no_column("label", "label", [name for name in names if name not in (text, text_pair)], where)
-    strings = [name for name in names if _is_text(features[name]) and name != label]
-    if text is None and "text" not in strings:
-        free = [name for name in strings if name != text_pair and name not in NOT_TEXT]
-        known = [pair for pair in PAIRS if set(pair) <= set(names)]
-        if len(free) == 1:
-            text = free[0]
-        elif known and text_pair in (None, known[0][1]):
-            text, text_pair = known[0]
-        else:
-            raise _no_column("text", "text", free or names, where)
-    text = text or "text"
-    if not isinstance(features[label], ClassLabel) and not re.match(LABEL_TYPES, _kind(features[label])):
-        raise InputError(f"column '{label}' in {where} holds {_kind(features[label])}; expected class names or numbers")
-    if text_pair is None and "text_pair" in names and text != "text_pair":
-        text_pair = "text_pair"
-    for name in (text, text_pair):
-        if name is not None and not _is_text(features[name]):
-            raise InputError(f"column '{name}' in {where} holds {_kind(features[name])}; expected text")
-    if len({text, text_pair, label}) < 3:
-        raise InputError(
-            f"text, text pair and label of {where} must be three columns; found {text}, {text_pair}, {label}"
-        )
-    return text, text_pair, label
-
-
-def _no_column(name: str, option: str, names: list[str], where: str) -> InputError:
-    nearest = suggest(name, names)
-    way_out = names[0] if len(names) == 1 else "COLUMN"
-    return InputError(
-        f"no column '{name}' in {where} (columns: {listed(names)}){nearest or f'; pass --{option} {way_out}'}"
-    )
-
-
-def _is_text(feature: Any) -> bool:
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
-
-
-def _kind(feature: Any) -> str:
-    dtype = getattr(feature, "dtype", type(feature).__name__)
-    return {"null": "nothing", "binary": "nested or mixed values"}.get(dtype, str(dtype))
-
-
-# Labels
-
-
-def _find_classes(source: Source, column: str, notes: list[str]) -> list[str]:
-    """The class names in order: as declared, else sorted (numbers by value); only those in train."""
-    where, declared = source.where, _declared(source, "train", column)
-    counts = _count_values(source.splits["train"], column, where)
-    names = name_values(counts, declared, f"column '{column}' of {where}")
-    missing = sum(rows for value, rows in counts.items() if names[value] is None)
-    used = {name for name in names.values() if name is not None}
-    if 2 * missing > counts.total() or not used:
-        raise InputError(
-            f"{missing} of {counts.total()} labels are missing in column '{column}' of {where}; "
-            "pass --label COLUMN if the labels stand elsewhere"
-        )
-    if declared:
-        classes = [name for name in declared if name in used]
-        if len(classes) < len(declared):
-            notes.append(f"left out classes without training text: {listed(set(declared) - used)}")
-    else:
-        classes = sorted(used, key=int if all(WHOLE.fullmatch(name) for name in used) else None)
-        if 2 * len(classes) > counts.total() - missing:
-            raise _not_classes(column, where, len(classes))
-    if len(classes) < 2:
-        raise InputError(f"column '{column}' of {where} has one class only ({listed(classes)}); expected two or more")
-    return classes
-
-
-def name_values(values: Iterable[Any], declared: Sequence[str] | None, where: str) -> dict[Any, str | None]:
-    """The class name of every distinct value of a label column; None stands for a missing label.
-
-    Whole numbers are named by themselves ("1.0" and 1 are "1"; "01" is a word), or index `declared`, where -1
-    is a missing label. Raises InputError for fractions and for what `declared` does not know.
-    """
-    as_label = int if declared else str
-    tidy = {v: v.strip() if isinstance(v, str) else as_label(v) if isinstance(v, bool) else v for v in values}
-    present = set(tidy.values()) - {None, ""}
-    numbers = None if present <= set(declared or ()) else _whole_numbers(present, where)
-    names: dict[Any, Any]
-    if numbers is None:
-        names = {value: str(value) for value in present}
-    elif not declared:
-        names = {value: str(number) for value, number in numbers.items()}
-    else:
-        known = {-1: None, **dict(enumerate(declared))}
-        names = {value: known.get(number, number) for value, number in numbers.items()}
-    unknown = set(names.values()) - {*declared, None} if declared else None
-    if declared and unknown:
-        raise InputError(
-            f"{where} has labels that are not declared: {listed(unknown)}; "
-            f"expected 0 to {len(declared) - 1} or one of {listed(declared)}"
-        )
-    return {value: names.get(tidy[value]) for value in tidy}
-
-
-def _whole_numbers(present: set[Any], where: str) -> dict[Any, int] | None:
-    """The labels as whole numbers, without the missing ones; None if they are words."""
-    written = {value: str(value) for value in present if str(value).lower() not in MISSING_NUMBERS}
-    written |= {value: f"{value:.0f}" for value in present if isinstance(value, float) and value.is_integer()}
-    if written and all(WHOLE.fullmatch(text) for text in written.values()):
-        return {value: int(text.partition(".")[0]) for value, text in written.items()}
-    if written and all(isinstance(value, float) or REAL.fullmatch(text) for value, text in written.items()):
-        fraction = next((value for value in written if not float(value).is_integer()), None)
-        if fraction is not None:
-            raise InputError(
-                f"{where} holds {fraction}, which looks like a regression target; "
-                "expected classes: names or whole numbers"
-            )
-    return None
-
-
-def _declared(source: Source, split: str, column: str) -> Sequence[str] | None:
-    for features in (source.splits[split].features, source.splits["train"].features):
-        if source.label_names is None and isinstance(features[column], ClassLabel):
-            return features[column].names
-    return source.label_names
-
-
-def _count_values(dataset: Dataset, column: str, where: str) -> Counter[Any]:
-    counts: Counter[Any] = Counter()
-    for chunk in _chunks(dataset, column):
-        for entry in chunk.value_counts().to_pylist():
-            value = entry["values"]
-            counts[None if value != value else value] += entry["counts"]  # every NaN is a key of its own
-        if len(counts) > MAX_CLASSES:
-            raise _not_classes(column, where, len(counts))
-    return counts
-
-
-def _not_classes(column: str, where: str, found: int) -> InputError:
-    return InputError(
-        f"column '{column}' of {where} has {found} different labels, too many for its rows; "
-        "it looks like free text or an id column; pass --label COLUMN"
-    )
-
-
 # Rows
 
 
@@ -384,7 +223,7 @@ class _Rows(NamedTuple):
 def _labelled(source: Source, split: str, column: str, notes: list[str]) -> bool:
     """Whether a split can be tested on: published test splits often hold no labels, or -1 only."""
     dataset = source.splits[split]
-    if column in dataset.column_names and set(_count_values(dataset, column, source.where)) - {
+    if column in dataset.column_names and set(count_values(dataset, column, source.where)) - {
         None,
         "",
         -1,
@@ -403,17 +242,17 @@ def _sound_rows(
     raw, where = source.splits[split], f"split '{split}' of {source.where}"
     chosen = {text: "text"} | ({text_pair: "text_pair"} if text_pair else {})
     for column in chosen:
-        if column not in raw.column_names or not _is_text(raw.features[column]):
+        if column not in raw.column_names or not is_text(raw.features[column]):
             raise InputError(f"no text column '{column}' in {where} (columns: {listed(raw.column_names)})")
-    names = name_values(_count_values(raw, label, where), _declared(source, split, label), where)
+    names = name_values(count_values(raw, label, where), declared_names(source, split, label), where)
     unknown = {name for name in names.values() if name is not None} - set(classes)
     if unknown:
         raise InputError(f"labels in {where} that train does not have: {listed(unknown)} (train: {listed(classes)})")
     ids = {value: classes.index(name) for value, name in names.items() if name is not None}
-    labels = _concatenate((_encode(chunk, ids) for chunk in _chunks(raw, label)), np.int64)
+    labels = concatenate((encode(chunk, ids) for chunk in read_chunks(raw, label)), np.int64)
     full = np.ones(len(raw), bool)
     for column in chosen:
-        full &= _concatenate((_has_text(chunk) for chunk in _chunks(raw, column)), np.bool_)
+        full &= concatenate((has_text(chunk) for chunk in read_chunks(raw, column)), np.bool_)
     for dropped, what in ((labels < 0, "without a label"), ((labels >= 0) & ~full, "with an empty text")):
         if count := int(dropped.sum()):
             notes.append(f"{split}: dropped {count} {'row' if count == 1 else 'rows'} {what}")
@@ -425,7 +264,7 @@ def _sound_rows(
         if dataset.features[column].dtype != "string":
             dataset = dataset.cast_column(column, Value("string"))
     table = dataset.add_column("label", labels, feature=ClassLabel(names=classes))
-    return _Rows(table, rows, labels[rows], _hash_texts(table)[rows])
+    return _Rows(table, rows, labels[rows], hash_texts(table)[rows])
 
 
 def carve(labels: np.ndarray, share: float, cap: int, rng: np.random.Generator) -> np.ndarray:
@@ -442,35 +281,3 @@ def carve(labels: np.ndarray, share: float, cap: int, rng: np.random.Generator) 
     held_out = np.zeros(len(labels), bool)
     held_out[by_class[rank < np.repeat(take, counts)]] = True
     return held_out
-
-
-def _chunks(dataset: Dataset, column: str) -> Iterator[pa.Array]:
-    batches = dataset.select_columns([column]).with_format("arrow").iter(BATCH)
-    for batch in cast(Iterator[pa.Table], batches):
-        yield batch.column(column).combine_chunks()  # chosen rows come as a chunk each
-
-
-def _concatenate(arrays: Iterable[np.ndarray], dtype: Any) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype), *arrays])
-
-
-def _encode(chunk: pa.Array, ids: dict[Any, int]) -> np.ndarray:
-    encoded: Any = chunk.dictionary_encode()
-    labels = [ids.get(value, -1) for value in encoded.dictionary.to_pylist()]
-    return np.array([*labels, -1], np.int64)[encoded.indices.fill_null(-1).to_numpy()]  # place -1 is the last
-
-
-def _has_text(chunk: pa.Array) -> np.ndarray:
-    trimmed = pc.utf8_trim_whitespace(chunk)  # pyright: ignore[reportAttributeAccessIssue]
-    return np.asarray(pc.binary_length(trimmed).fill_null(0)) > 0  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _hash_texts(dataset: Dataset) -> np.ndarray:
-    """One 64-bit hash for each text or pair of texts: uint64 [n]."""
-    hashes = np.zeros(len(dataset), np.uint64)
-    for column in dataset.column_names:
-        if column != "label":
-            texts = (text or b"" for chunk in _chunks(dataset, column) for text in chunk.cast(pa.binary()).to_pylist())
-            # The hash of the first text seeds that of the second: ("a", "bc") is not ("ab", "c").
-            hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, texts, hashes.tolist()), np.uint64, len(dataset))
-    return hashes

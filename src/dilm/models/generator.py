@@ -44,7 +44,7 @@ class Generator:
         max_length: int = 64,
         bf16: bool = False,
     ):
-        """Adds the control tokens that are missing; their embeddings are drawn around the mean of the others.
+        """Adds the control tokens that are missing.
 
         model, tokenizer: a causal LM and its tokenizer from transformers (whose types are wider than a causal LM's).
         """
@@ -55,11 +55,10 @@ class Generator:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         wanted = [class_token(c) for c in range(num_classes)] + [SEP]
-        if set(wanted) - set(tokenizer.get_added_vocab()):
+        new = [token for token in wanted if token not in tokenizer.get_added_vocab()]
+        if new:
             tokenizer.add_special_tokens({"additional_special_tokens": wanted}, replace_extra_special_tokens=False)
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            with quiet_transformers():
-                model.resize_token_embeddings(len(tokenizer))
+            _add_embeddings(model, len(tokenizer), [int(tokenizer.convert_tokens_to_ids(token)) for token in new])
         self.model, self.tokenizer, self.num_classes, self.bf16 = model.eval(), tokenizer, num_classes, bf16
         positions = getattr(model.config, "max_position_embeddings", None) or max_length
         self.max_length = min(max_length, positions)
@@ -247,3 +246,19 @@ class Generator:
         if any(not text or "\ufffd" in text or "\x00" in text for text in texts):
             return None
         return (texts[0], texts[1]) if pairs else texts[0]
+
+
+def _add_embeddings(model: Any, vocab_size: int, new_ids: list[int]) -> None:
+    """Rows for new tokens, drawn with the mean and spread of the others.
+
+    transformers would draw them all but equal, so that the classes would have to drift apart first.
+    """
+    with quiet_transformers(), torch.no_grad():
+        if vocab_size > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(vocab_size, mean_resizing=False)
+        for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
+            others = torch.ones(len(layer.weight), dtype=torch.bool)
+            others[new_ids] = False
+            mean, spread = layer.weight[others].mean(0), layer.weight[others].std(0)
+            noise = torch.randn(len(new_ids), layer.weight.shape[1]).to(layer.weight)
+            layer.weight[new_ids] = mean + spread * noise

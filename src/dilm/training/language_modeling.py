@@ -48,6 +48,6 @@ def bits_per_character(generator: Generator, task: Task, split: str, max_texts: 
     texts, labels = task.texts(split, rows), task.labels(split)[rows].tolist()
     encoded = generator.encode(texts, labels)
     # Score only what the generator reads: a text that is cut counts with the characters of its tokens.
-    nats = float((generator.score(texts, labels) * np.array([len(e) - 1 for e in encoded])).sum())
+    nats = float((generator.score(texts, labels).numpy() * np.array([len(e) - 1 for e in encoded])).sum())
     characters = sum(len(generator.tokenizer.decode(e[1:-1])) for e in encoded)
     return nats / math.log(2) / max(characters, 1)

@@ -1,0 +1,152 @@
+"""The command line as a person meets it: exit codes, messages, help, lazy imports."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_distill import TINY
+
+from dilm.cli import main, nested
+from dilm.config import flatten
+from dilm.reviews import generate
+
+
+def dilm(*arguments, **kwargs):
+    return subprocess.run([sys.executable, "-m", "dilm", *arguments], capture_output=True, text=True, **kwargs)
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "mine.csv"
+    lines = ["review,stars", *(f'"{row["text"]}",{row["label"] + 1}' for row in generate(300, seed=8))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def tiny_flags(hub_models):
+    flags = ["--generator", hub_models[0], "--learner", hub_models[1]]
+    for key, value in flatten(TINY).items():
+        values = map(str, value) if isinstance(value, tuple) else [str(value)]
+        flags += [f"--{key.replace('_', '-')}", *values]
+    return flags
+
+
+def test_own_csv_from_the_command_line(csv, hub_models, tmp_path, capsys):
+    folder = tmp_path / "run"
+    columns = ["--text", "review", "--label", "stars", "--output_dir", str(folder)]  # underscores work too
+    assert main(["distill", str(csv), *columns, *tiny_flags(hub_models)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"stage 1, language modelling: 6 done in 0:\d\d", shown)
+    assert "given" in shown and "preset embedded" in shown
+    assert "accuracy on the carved split of mine" in shown and "random real texts" in shown
+    assert "report.html" in shown
+    results = json.loads((folder / "results.json").read_text())
+    assert results["label_names"] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{csv}"], "pass --label"),
+        (["{csv}", "--label", "stars", "--text", "text"], "columns: 'review', 'stars'"),
+        (["{csv}", "--text", "revew"], "did you mean 'review'"),
+        (["{csv}.gone"], "no file"),
+        (["{csv}", "--text", "review", "--label", "stars", "--dpc", "900"], "dpc 900"),
+        (["{csv}", "--text", "review", "--label", "stars", "--learner", "no/such"], "could not be loaded"),
+        (["reviws"], "did you mean 'reviews'"),
+        (["reviews", "--dpc", "0"], "must be above 0"),
+        (["reviews", "--preset", "papr"], "did you mean 'paper'"),
+        (["reviews", "--config", "none.yaml"], "no configuration file"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(csv, capsys, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", *(a.replace("{csv}", str(csv)) for a in arguments)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("error: ") and "\n" not in told and message in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("rows", ["text,label\na,x\nb,x\nc,x\n", 'text,label\n"",x\n" ",y\n'])
+def test_one_class_or_no_text_is_exit_code_2(tmp_path, rows, capsys):
+    path = tmp_path / "bad.csv"
+    path.write_text(rows)
+    assert main(["distill", str(path)]) == 2
+    assert "bad.csv" in capsys.readouterr().err
+
+
+def test_unknown_option_and_unknown_verb_are_exit_code_2(capsys):
+    assert main(["distil"]) == 2
+    assert "verbs: distill" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["distill", "--dcp", "5"])
+    assert caught.value.code == 2
+
+
+def test_help_shows_the_dials_and_help_all_every_setting(capsys):
+    assert main(["--help"]) == 0 and "dilm distill [TASK]" in capsys.readouterr().out
+    for flag, hidden in (("--help", True), ("--help-all", False)):
+        with pytest.raises(SystemExit) as caught:
+            main(["distill", flag])
+        shown = capsys.readouterr().out
+        assert caught.value.code == 0 and "--dpc" in shown and "--preset" in shown
+        assert ("--gradient-matching.temperature" not in shown) == hidden
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"dilm \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_importing_the_package_and_help_import_nothing_heavy():
+    heavy = ("torch", "transformers", "datasets")
+    code = f"import sys, dilm.cli; dilm.cli.main(['--help']); print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("[]")
+
+
+def test_public_names_are_pinned():
+    import dilm
+
+    assert dilm.__all__ == [
+        "DistillConfig", "Generator", "InputError", "Learner", "Run", "Task", "distill", "load_config", "load_task",
+    ]  # fmt: skip
+    assert all(getattr(dilm, name) is not None for name in dilm.__all__)
+    assert set(dilm.__all__) <= set(dir(dilm))
+    with pytest.raises(AttributeError):
+        _ = dilm.nothing
+
+
+def test_nested_is_the_inverse_of_flatten():
+    tree = {"a": 1, "b": {"c": 2, "d": {"e": (3,)}}}
+    assert nested(flatten(tree)) == tree
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_says_how_to_go_on(csv, hub_models, tmp_path, number, code):
+    flags = ["--text", "review", "--label", "stars", "--output-dir", str(tmp_path / "run"), *tiny_flags(hub_models)]
+    flags += ["--language-modeling.max-steps", "100000", "--language-modeling.num-train-epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dilm", "distill", str(csv), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "run/checkpoints/full_data.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "--resume" in told and "Traceback" not in told
+
+
+def test_python_m_dilm_runs():
+    result = dilm("--version")
+    assert result.returncode == 0 and result.stdout.startswith("dilm ")

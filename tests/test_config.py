@@ -1,0 +1,116 @@
+"""Settings: presets, files, keywords, where each value came from, and refusals."""
+
+import pytest
+import yaml
+
+from dilm import InputError
+from dilm.config import DistillConfig, flatten, load_config, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_shipped_preset_loads(name):
+    config, origins = load_config(name)
+    assert isinstance(config, DistillConfig) and f"preset {name}" in origins.values()
+
+
+def test_the_three_presets_are_there():
+    assert set(preset_names()) == {"embedded", "fast", "paper"}
+
+
+def test_paper_preset_holds_the_paper_s_values():
+    values = flatten(load_config("paper")[0])
+    expected = {
+        "generator": "gpt2",
+        "learner": "bert-base-uncased",
+        "sets": 20,
+        "top_p": 0.95,
+        "language_modeling.max_steps": 80_000,
+        "language_modeling.learning_rate": 1e-5,
+        "language_modeling.batch_size": 64,
+        "language_modeling.warmup_steps": 0.1,
+        "gradient_matching.max_steps": 20_000,
+        "gradient_matching.inner_steps": 10,
+        "gradient_matching.learning_rate": 3e-7,
+        "gradient_matching.warmup_steps": 0.05,
+        "gradient_matching.weight_decay": 0.01,
+        "gradient_matching.max_grad_norm": 1.0,
+        "gradient_matching.batch_size": 64,
+        "gradient_matching.teacher_size": 200,
+        "gradient_matching.teacher_sets": 10,
+        "gradient_matching.temperature": 1.0,
+        "gradient_matching.learner_steps": 20,
+        "gradient_matching.learner_learning_rate": 1e-4,
+        "gradient_matching.refresh_steps": 200,
+        "gradient_matching.learners": "fresh",
+        "gradient_matching.teacher": "representative",
+        "gradient_matching.minibatches": "diverse",
+        "pool.texts_per_dpc": 100,
+        "pool.keep": "all",
+        "evaluation.max_steps": 200,
+        "evaluation.learning_rate": 1e-4,
+        "evaluation.warmup_steps": 0.5,
+        "evaluation.seeds": 5,
+    }
+    assert {key: values[key] for key in expected} == expected
+
+
+def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("sets: 7\ngradient_matching: {max_steps: 3, learning_rate: 1e-4}\n")
+    config, origins = load_config("embedded", file, {"gradient_matching": {"max_steps": 9}, "dpc": 4})
+    assert (config.sets, config.gradient_matching.max_steps, config.gradient_matching.learning_rate) == (7, 9, 1e-4)
+    assert config.dpc == (4,)
+    assert origins["gradient_matching.max_steps"] == "given"
+    assert origins["sets"] == str(file)
+    assert origins["gradient_matching.teacher_size"] == "preset embedded"
+    assert origins["top_p"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "gradient_matching: {learning_rte: 1}",
+            "no setting 'gradient_matching.learning_rte'; did you mean 'learning_rate'",
+        ),
+        ("lerner: x", "did you mean 'learner'"),
+        ("sets: many", "'sets' must be of type int; found 'many'"),
+        ("sets: true", "must be of type int"),
+        ("sets: 0", "'sets' must be above 0"),
+        ("top_p: 1.5", "at most 1"),
+        ("top_p: .nan", "above 0 and finite"),
+        ("dpc: []", "at least one size"),
+        ("pool: 5", "group of settings"),
+        ("pool: {keep: some}", "must be one of all, on-label"),
+        ("evaluation: {learners: [finetuning]}", "did you mean 'finetune'"),
+        ("[1, 2]", "must hold keys and values"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_way_out(tmp_path, text, message):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_config("embedded", file)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_unknown_preset_and_missing_file_are_refused(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'paper'"):
+        load_config("papr")
+    with pytest.raises(InputError, match="no configuration file"):
+        load_config("embedded", tmp_path / "none.yaml")
+
+
+def test_a_configuration_survives_yaml(tmp_path):
+    config, _ = load_config("fast", None, {"dpc": (5, 10)})
+    nested: dict = {}
+    for key, value in flatten(config).items():
+        *groups, name = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = list(value) if isinstance(value, tuple) else value
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(nested | {"preset": "fast", "versions": {"torch": "2"}}))
+    assert load_config("embedded", file)[0] == config

@@ -1,0 +1,70 @@
+"""Signs of trouble: each figure and each warning."""
+
+import pytest
+
+from dilm.diagnostics import describe_matching, describe_texts, distinct_n, is_repetitive, warnings
+
+
+def healthy() -> dict:
+    texts = {"empty": 0.0, "duplicate": 0.0, "repetitive": 0.0, "distinct_2": 0.8}
+    matching = {"cosine_first": 0.2, "cosine_last": 0.5, "cosine_real": 0.6, "non_finite": 0.0, "vanishing": 0.0}
+    return {
+        "pool": dict(texts),
+        "distilled": dict(texts),
+        "real": dict(texts),
+        "agreement": 0.9,
+        "real_agreement": 0.92,
+        "matching": matching,
+    }
+
+
+def test_a_healthy_run_gives_no_warning():
+    assert warnings(healthy()) == []
+    assert warnings(healthy() | {"matching": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "words"),
+    [
+        ("pool", "empty", 0.1, "empty or malformed"),
+        ("pool", "duplicate", 0.5, "duplicates"),
+        ("pool", "repetitive", 0.4, "repeat themselves"),
+        ("distilled", "distinct_2", 0.2, "less varied"),
+        ("matching", "non_finite", 0.01, "NaN or infinite"),
+        ("matching", "vanishing", 0.5, "vanished"),
+        ("matching", "cosine_last", 0.1, "match the real gradient much less"),
+    ],
+)
+def test_each_sign_of_trouble_is_told_in_words(group, key, value, words):
+    facts = healthy()
+    facts[group][key] = value
+    (warning,) = warnings(facts)
+    assert words in warning
+
+
+def test_weak_class_conditioning_is_told():
+    (warning,) = warnings(healthy() | {"agreement": 0.6})
+    assert "60%" in warning and "92%" in warning
+
+
+def test_figures_of_texts():
+    facts = describe_texts(["a b c d", "a b c d", None, "x y x y x y x y x y", ("p q", "r")])
+    assert facts["empty"] == pytest.approx(1 / 5)
+    assert facts["duplicate"] == pytest.approx(1 / 4)
+    assert facts["repetitive"] == pytest.approx(1 / 4)
+    assert facts["mean_words"] == pytest.approx((4 + 4 + 10 + 3) / 4)
+
+
+def test_distinct_n_and_repetition_by_hand():
+    assert distinct_n(["a b a", "a"], 1) == pytest.approx(2 / 4)
+    assert distinct_n(["a b a b"], 2) == pytest.approx(2 / 3)
+    assert is_repetitive("good good good good good") and not is_repetitive("a fine day at the sea")
+    assert not is_repetitive("no no")
+
+
+def test_matching_figures_tolerate_gaps_and_bad_steps():
+    assert describe_matching([]) == {}
+    history = [{"cosine": 0.1, "grad_norm": 1.0, "real_cosine": 0.5}, {"cosine": 0.3, "grad_norm": float("nan")}]
+    facts = describe_matching(history)
+    assert facts["cosine_first"] == 0.1 and facts["cosine_last"] == 0.3
+    assert facts["cosine_real"] == 0.5 and facts["non_finite"] == 0.5 and facts["vanishing"] == 0

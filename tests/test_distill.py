@@ -1,0 +1,242 @@
+"""The whole way, with tiny models in hub format: the run folder, presets, resuming, refusals."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from datasets import Dataset, load_dataset
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import dilm
+from dilm import InputError
+from dilm.reviews import generate
+
+TINY = {
+    "dpc": (2, 3),
+    "sets": 2,
+    "bf16": False,
+    "generator_max_length": 40,
+    "learner_max_length": 48,
+    "language_modeling": {"max_steps": 6, "batch_size": 16, "learning_rate": 3e-3},
+    "gradient_matching": {
+        "max_steps": 4,
+        "batch_size": 6,
+        "teacher_size": 8,
+        "teacher_sets": 2,
+        "teacher_candidates": 40,
+        "generated_texts": 12,
+        "refresh_steps": 2,
+        "inner_steps": 2,
+        "trajectories": 1,
+        "learner_steps": 1,
+        "learner_batch_size": 8,
+        "micro_batch_size": 4,
+    },
+    "pool": {"texts_per_dpc": 6},
+    "evaluation": {"max_steps": 2, "seeds": 1, "fine_tuned_sets": 1, "full_data_steps": 2, "max_texts": 40},
+}
+
+
+def tiny_run(task, hub_models, folder, **changes):
+    generator, learner = hub_models
+    settings = {**TINY, "generator": generator, "learner": learner, "output_dir": str(folder), "quiet": True}
+    for key, value in changes.items():
+        settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
+    return dilm.distill(task, **settings)
+
+
+@pytest.fixture(scope="module")
+def run(task, hub_models, tmp_path_factory):
+    return tiny_run(task, hub_models, tmp_path_factory.mktemp("runs") / "tiny", preset="fast")
+
+
+def test_run_folder_holds_what_the_contract_says(run):
+    found = {path.name for path in run.output_dir.iterdir()}
+    assert found == {
+        "config.yaml", "generator", "pool.parquet", "dpc_2", "dpc_3", "results.json", "report.html", "README.md",
+        "checkpoints",
+    }  # fmt: skip
+    leftovers = [p for p in run.output_dir.rglob("*") if "partial" in p.name or p.suffix in (".bin", ".pt", ".pkl")]
+    assert leftovers == []
+
+
+def test_distilled_sets_are_balanced_labelled_and_distinct(run):
+    for dpc in (2, 3):
+        files = sorted((run.output_dir / f"dpc_{dpc}").iterdir())
+        assert [f.name for f in files] == ["dataset_0.jsonl", "dataset_1.jsonl"]
+        for file in files:
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            assert [set(row) for row in rows] == [{"text", "label", "label_name"}] * (2 * dpc)
+            assert np.bincount([row["label"] for row in rows]).tolist() == [dpc, dpc]
+            assert all(row["label_name"] == ("negative", "positive")[row["label"]] for row in rows)
+            assert len({row["text"] for row in rows}) == 2 * dpc
+
+
+def test_pool_has_the_planned_columns_and_every_distilled_text_is_in_it(run):
+    pool = pq.read_table(run.output_dir / "pool.parquet").to_pylist()
+    assert set(pool[0]) == {"text", "label", "set", "predicted_label"}
+    assert len(pool) == 2 * 2 * 6 * 3
+    for dpc, sets in run.datasets.items():
+        for number, dataset in enumerate(sets):
+            known = {(row["text"], row["label"]) for row in pool if row["set"] == number}
+            assert {(row["text"], row["label"]) for row in dataset} <= known, dpc
+
+
+def test_results_hold_every_run_and_their_summary(run):
+    rows = run.results["rows"]
+    assert {row["method"] for row in rows} == {"dilm", "random", "k-centers", "full"}
+    assert all(set(row) >= {"task", "method", "dpc", "set", "learner", "seed", "accuracy"} for row in rows)
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    per_learner = [row for row in rows if row["method"] == "dilm" and row["learner"].startswith("probe:")]
+    assert len(per_learner) == 4
+    assert len(run.results["summary"]) == 2 * (3 * 2 + 1)
+    assert set(run.results["seconds"]) == {"full data", "stage 1", "stage 2", "pool", "selection", "evaluation"}
+    assert {"pool", "distilled", "real", "agreement", "matching"} <= set(run.results["diagnostics"])
+
+
+def test_generator_folder_loads_with_plain_auto_classes(run):
+    model = AutoModelForCausalLM.from_pretrained(run.output_dir / "generator")
+    tokenizer = AutoTokenizer.from_pretrained(run.output_dir / "generator")
+    prompt = tokenizer.convert_tokens_to_ids(["<bos_1>"])
+    assert model.config.vocab_size == len(tokenizer) and prompt[0] != tokenizer.unk_token_id
+    assert run.generator().num_classes == 2
+
+
+def test_stage_2_changes_the_generator(run):
+    before = load_file(run.output_dir / "checkpoints/stage_1/model.safetensors")
+    after = load_file(run.output_dir / "generator/model.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_api_gives_datasets_with_named_labels(run):
+    assert list(run.datasets) == [2, 3] and len(run.datasets[3]) == 2
+    dataset = run.datasets[3][0]
+    assert isinstance(dataset, Dataset) and dataset.column_names == ["text", "label"]
+    assert dataset.features["label"].names == ["negative", "positive"]
+
+
+def test_run_folder_is_a_dataset_repository(run, tmp_path):
+    dataset = load_dataset(str(run.output_dir), "dpc_3", split="train", cache_dir=tmp_path)
+    assert len(dataset) == 6 and dataset.features["label"].names == ["negative", "positive"]
+
+
+def test_config_yaml_makes_the_run_again(run, task, hub_models, tmp_path):
+    recorded = yaml.safe_load((run.output_dir / "config.yaml").read_text())
+    assert recorded["preset"] == "fast" and recorded["seed"] == 0 and recorded["versions"]["torch"]
+    again = dilm.distill(task, config=run.output_dir / "config.yaml", output_dir=str(tmp_path / "again"), quiet=True)
+    for dpc, sets in run.datasets.items():
+        assert [d.to_list() for d in sets] == [d.to_list() for d in again.datasets[dpc]]
+    assert again.results["rows"] == run.results["rows"]
+
+
+def test_another_seed_gives_other_texts(run, task, hub_models, tmp_path):
+    other = tiny_run(task, hub_models, tmp_path / "other", preset="fast", seed=1)
+    assert other.datasets[3][0].to_list() != run.datasets[3][0].to_list()
+
+
+def test_resume_after_any_stage_equals_the_uninterrupted_run(run, task, hub_models, tmp_path):
+    stages = {
+        "stage 1": ["generator", "pool.parquet", "dpc_2", "dpc_3", "results.json", "checkpoints/evaluation.jsonl"],
+        "selection": ["dpc_2/dataset_1.jsonl", "results.json", "checkpoints/evaluation.jsonl"],
+        "evaluation": ["results.json"],
+    }
+    for stage, lost in stages.items():
+        folder = tmp_path / stage
+        shutil.copytree(run.output_dir, folder)
+        for name in lost:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if stage == "evaluation":  # some runs were finished
+            store = folder / "checkpoints/evaluation.jsonl"
+            store.write_text("".join(line + "\n" for line in store.read_text().splitlines()[:5]))
+        resumed = tiny_run(task, hub_models, folder, preset="fast", resume=True)
+        assert resumed.results["rows"] == run.results["rows"], stage
+        for dpc, sets in run.datasets.items():
+            assert [d.to_list() for d in sets] == [d.to_list() for d in resumed.datasets[dpc]], stage
+
+
+def test_a_folder_with_another_run_is_refused(run, task, hub_models, tmp_path):
+    with pytest.raises(InputError, match="pass --resume"):
+        tiny_run(task, hub_models, run.output_dir, preset="fast")
+    with pytest.raises(InputError, match="seed: 0 there, 5 now"):
+        tiny_run(task, hub_models, run.output_dir, preset="fast", seed=5, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("x")
+    with pytest.raises(InputError, match="not empty"):
+        tiny_run(task, hub_models, tmp_path / "mine")
+
+
+def test_paper_preset_runs_with_local_hub_models(task, hub_models, tmp_path):
+    """Fresh learners, fine-tuning only, all texts kept: at a size for tests."""
+    run = tiny_run(task, hub_models, tmp_path / "paper", preset="paper", dpc=2)
+    assert {row["learner"].split(":")[0] for row in run.results["rows"]} == {"finetune"}
+    assert run.config["gradient_matching"]["learners"] == "fresh" and run.config["pool"]["keep"] == "all"
+
+
+def test_pairs_run_through(pair_task, hub_models, tmp_path):
+    run = tiny_run(pair_task, hub_models, tmp_path / "pairs", dpc=2)
+    dataset = run.datasets[2][0]
+    assert dataset.column_names == ["text", "text_pair", "label"]
+    assert all(row["text"] and row["text_pair"] for row in dataset)
+    assert all("f1" in row for row in run.results["rows"])
+
+
+def test_many_classes_have_a_ceiling_per_step(hub_models, tmp_path):
+    rows = [{"text": f"{row['text']} {i % 12}", "label": f"topic {i % 12:02}"} for i, row in enumerate(generate(360))]
+    run = tiny_run(
+        Dataset.from_list(rows), hub_models, tmp_path / "many", dpc=2, sets=1, gradient_matching={"max_classes": 3}
+    )
+    assert len(run.datasets[2][0]) == 24
+    assert len(run.results["label_names"]) == 12
+
+
+def test_stage_2_can_be_left_out(task, hub_models, tmp_path):
+    run = tiny_run(task, hub_models, tmp_path / "vanilla", dpc=2, gradient_matching={"max_steps": 0})
+    assert run.results["diagnostics"]["matching"] == {}
+
+
+def test_texts_and_label_names_cannot_break_out_of_the_page_or_card(hub_models, tmp_path):
+    hostile = ["<script>alert(1)</script>", "| [red] \n# x"]
+    rows = [{"text": row["text"], "label": hostile[row["label"]]} for row in generate(200)]
+    run = tiny_run(Dataset.from_list(rows), hub_models, tmp_path / "hostile", dpc=2)
+    page = (run.output_dir / "report.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page
+    assert "http" not in page.replace("http-equiv", "")
+    card = (run.output_dir / "README.md").read_text()
+    head = yaml.safe_load(card.split("---\n")[1])
+    names = head["dataset_info"][0]["features"][1]["dtype"]["class_label"]["names"]
+    assert sorted(names.values()) == sorted(run.results["label_names"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dpc": 1000}, "dpc 1000"),
+        ({"learner": "no/such-model"}, "could not be loaded"),
+        ({"generator": "no/such-model"}, "could not be loaded"),
+        ({"learning_rate": 1}, "no setting 'learning_rate'"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_written(task, hub_models, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        tiny_run(task, hub_models, tmp_path / "bad", **changes)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_an_encoder_cannot_be_the_generator(task, hub_models, tmp_path):
+    folder = tmp_path / "vit"
+    shutil.copytree(hub_models[0], folder)
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "vit"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot play that part"):
+        tiny_run(task, (str(folder), hub_models[1]), tmp_path / "run")
+
+
+def test_an_unfinished_folder_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"no results\.json"):
+        dilm.Run(tmp_path)
