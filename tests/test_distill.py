@@ -13,7 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dilm
 from dilm import InputError
+from dilm.config import DistillConfig
+from dilm.progress import Reporter
 from dilm.reviews import generate
+from dilm.workspace import Workspace
 
 TINY = {
     "dpc": (2, 3),
@@ -179,7 +182,8 @@ def test_paper_preset_runs_with_local_hub_models(task, hub_models, tmp_path):
 
 
 def test_pairs_run_through(pair_task, hub_models, tmp_path):
-    run = tiny_run(pair_task, hub_models, tmp_path / "pairs", dpc=2)
+    longer = {"max_steps": 150, "num_train_epochs": 100, "learning_rate": 1e-2}
+    run = tiny_run(pair_task, hub_models, tmp_path / "pairs", dpc=2, language_modeling=longer)
     dataset = run.datasets[2][0]
     assert dataset.column_names == ["text", "text_pair", "label"]
     assert all(row["text"] and row["text_pair"] for row in dataset)
@@ -235,6 +239,15 @@ def test_an_encoder_cannot_be_the_generator(task, hub_models, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="cannot play that part"):
         tiny_run(task, (str(folder), hub_models[1]), tmp_path / "run")
+
+
+def test_the_offline_generator_is_made_from_both_texts_of_pairs(pair_task, tmp_path):
+    work = Workspace(pair_task, DistillConfig(bf16=False, generator_max_length=40), tmp_path, Reporter(quiet=True))
+    generator = work.generator("offline")
+    assert generator.num_classes == 2 and generator.max_length == 40
+    texts = pair_task.texts("train")[:3]
+    pairs = [generator._decode(ids[1:-1], True) for ids in generator.encode(texts, [0, 1, 0])]
+    assert any(pair == text for pair, text in zip(pairs, texts, strict=True))
 
 
 def test_an_unfinished_folder_is_no_run(tmp_path):

@@ -164,6 +164,10 @@ class DistillConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+NOT_SETTINGS = ("preset", "versions", "task_fingerprint")
+"""Keys of a run's config.yaml that describe the run and cannot be set."""
+
+
 def preset_names() -> tuple[str, ...]:
     """Names of the presets that ship with the package."""
     folder = resources.files("dilm") / "presets"
@@ -221,8 +225,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values or {}, dict):
         raise InputError(f"{path} must hold keys and values, found a {type(values).__name__}")
     values = values or {}
-    # A run's own config.yaml can be given back: what describes the run is not a dial.
-    return {key: value for key, value in values.items() if key not in ("preset", "versions")}
+    # A run's own config.yaml can be given back.
+    return {key: value for key, value in values.items() if key not in NOT_SETTINGS}
 
 
 def _updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:

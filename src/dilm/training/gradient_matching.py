@@ -159,9 +159,9 @@ def match_gradients(
         }
         if math.isfinite(norm):
             optimizer.step()
+            scheduler.step()
         else:
             record["skipped"] = 1.0
-        scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         if step % REFERENCE_STEPS == 0:
             c = next(iter(written.classes))
