@@ -80,6 +80,8 @@ def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
         ("top_p: 1.5", "at most 1"),
         ("top_p: .nan", "above 0 and finite"),
         ("dpc: []", "at least one size"),
+        ("dpc: [5, 5]", "names something twice"),
+        ("generator_max_length: 2", "at least 8 tokens"),
         ("pool: 5", "group of settings"),
         ("pool: {keep: some}", "must be one of all, on-label"),
         ("evaluation: {learners: [finetuning]}", "did you mean 'finetune'"),

@@ -6,12 +6,13 @@ from dilm.diagnostics import describe_matching, describe_texts, distinct_n, is_r
 
 
 def healthy() -> dict:
-    texts = {"empty": 0.0, "duplicate": 0.0, "repetitive": 0.0, "distinct_2": 0.8}
+    texts = {"duplicate": 0.0, "repetitive": 0.0, "distinct_2": 0.8}
     matching = {"cosine_first": 0.2, "cosine_last": 0.5, "cosine_real": 0.6, "non_finite": 0.0, "vanishing": 0.0}
     return {
         "pool": dict(texts),
         "distilled": dict(texts),
         "real": dict(texts),
+        "rejected": {"malformed": 0.0, "unfinished": 0.0},
         "agreement": 0.9,
         "real_agreement": 0.92,
         "matching": matching,
@@ -26,7 +27,8 @@ def test_a_healthy_run_gives_no_warning():
 @pytest.mark.parametrize(
     ("group", "key", "value", "words"),
     [
-        ("pool", "empty", 0.1, "empty or malformed"),
+        ("rejected", "malformed", 0.1, "empty or malformed"),
+        ("rejected", "unfinished", 0.5, "generator-max-length"),
         ("pool", "duplicate", 0.5, "duplicates"),
         ("pool", "repetitive", 0.4, "repeat themselves"),
         ("distilled", "distinct_2", 0.2, "less varied"),
@@ -48,8 +50,7 @@ def test_weak_class_conditioning_is_told():
 
 
 def test_figures_of_texts():
-    facts = describe_texts(["a b c d", "a b c d", None, "x y x y x y x y x y", ("p q", "r")])
-    assert facts["empty"] == pytest.approx(1 / 5)
+    facts = describe_texts(["a b c d", "a b c d", "x y x y x y x y x y", ("p q", "r")])
     assert facts["duplicate"] == pytest.approx(1 / 4)
     assert facts["repetitive"] == pytest.approx(1 / 4)
     assert facts["mean_words"] == pytest.approx((4 + 4 + 10 + 3) / 4)
@@ -64,7 +65,8 @@ def test_distinct_n_and_repetition_by_hand():
 
 def test_matching_figures_tolerate_gaps_and_bad_steps():
     assert describe_matching([]) == {}
-    history = [{"cosine": 0.1, "grad_norm": 1.0, "real_cosine": 0.5}, {"cosine": 0.3, "grad_norm": float("nan")}]
+    history = [{"cosine": 0.1, "grad_norm": 1.0, "real_cosine": 0.5}, {"cosine": 0.3, "grad_norm": 1.0}]
+    history.insert(1, {"cosine": float("nan"), "grad_norm": float("nan"), "real_cosine": float("nan")})
     facts = describe_matching(history)
     assert facts["cosine_first"] == 0.1 and facts["cosine_last"] == 0.3
-    assert facts["cosine_real"] == 0.5 and facts["non_finite"] == 0.5 and facts["vanishing"] == 0
+    assert facts["cosine_real"] == 0.5 and facts["non_finite"] == pytest.approx(1 / 3) and facts["vanishing"] == 0

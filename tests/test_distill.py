@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import dilm
 from dilm import InputError
 from dilm.config import DistillConfig
+from dilm.errors import GenerationError
 from dilm.progress import Reporter
 from dilm.reviews import generate
 from dilm.workspace import Workspace
@@ -215,6 +216,43 @@ def test_texts_and_label_names_cannot_break_out_of_the_page_or_card(hub_models, 
     head = yaml.safe_load(card.split("---\n")[1])
     names = head["dataset_info"][0]["features"][1]["dtype"]["class_label"]["names"]
     assert sorted(names.values()) == sorted(run.results["label_names"])
+
+
+def test_a_run_may_go_on_with_smaller_micro_batches_but_not_elsewhere(run, task, hub_models, tmp_path):
+    smaller = {"micro_batch_size": 2}
+    same = tiny_run(task, hub_models, run.output_dir, preset="fast", resume=True, gradient_matching=smaller)
+    assert same.results["rows"] == run.results["rows"]
+    with pytest.raises(InputError, match="holds no run to go on with"):
+        tiny_run(task, hub_models, tmp_path / "typo", resume=True)
+
+
+def test_a_torn_line_of_the_evaluation_is_run_again(run, task, hub_models, tmp_path):
+    folder = tmp_path / "torn"
+    shutil.copytree(run.output_dir, folder)
+    store = folder / "checkpoints/evaluation.jsonl"
+    store.write_text(store.read_text()[:-30])
+    (folder / "results.json").unlink()
+    assert tiny_run(task, hub_models, folder, preset="fast", resume=True).results["rows"] == run.results["rows"]
+
+
+def test_a_generator_that_never_learns_ends_in_a_clear_error(task, hub_models, tmp_path, monkeypatch):
+    monkeypatch.setattr(dilm.Generator, "_decode", lambda self, tokens, pairs: None)
+    with pytest.raises(GenerationError, match="max-steps"):
+        tiny_run(task, hub_models, tmp_path / "mute")
+
+
+def test_models_are_rehearsed_before_any_training(task, hub_models, tmp_path):
+    with pytest.raises(InputError, match="lr_scheduler_type 'cosin'"):
+        tiny_run(task, hub_models, tmp_path / "a", evaluation={"lr_scheduler_type": "cosin"})
+    assert not list((tmp_path / "a/checkpoints").iterdir())
+    shutil.copytree(hub_models[0], tmp_path / "no_end")
+    config = json.loads((tmp_path / "no_end/tokenizer_config.json").read_text())
+    for name in ("eos_token", "bos_token", "pad_token"):
+        config.pop(name, None)
+    (tmp_path / "no_end/tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="end-of-text"):
+        tiny_run(task, (str(tmp_path / "no_end"), hub_models[1]), tmp_path / "b")
+    assert tiny_run(task, hub_models, tmp_path / "a").datasets  # the folder is not blocked by the failed start
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     reporter.console = Console(file=io.StringIO(), force_terminal=True, width=120)
     assert list(reporter.track(range(2), "[stage]", 2, lambda step: f"[red]{step}")) == [0, 1]
     shown = reporter.console.file.getvalue()
-    assert "[stage]" in shown and "2/2" in shown
+    assert "[stage]" in shown and "2/2" in shown and "/s" in shown
 
 
 def test_quiet_says_nothing_and_markup_is_text(capsys):

@@ -25,7 +25,7 @@ from .config import (
     flatten,
     load_config,
 )
-from .errors import InputError
+from .errors import GenerationError, InputError
 
 USAGE = """\
 usage: dilm VERB [OPTIONS]
@@ -92,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except GenerationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, Terminated) as interruption:
         print("\ninterrupted; finished stages are kept: the same command with --resume goes on", file=sys.stderr)
         return 143 if isinstance(interruption, Terminated) else 130

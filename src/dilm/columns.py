@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import xxhash
 from datasets import ClassLabel, Dataset, Features, Value
 
-from .errors import InputError
+from .errors import InputError, suggest
 from .files import listed
-from .sources import Source, suggest
+from .sources import Source
 
 PAIRS = (
     ("sentence1", "sentence2"),

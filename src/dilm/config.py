@@ -7,7 +7,6 @@ else from the defaults below. Names are those of `transformers.TrainingArguments
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from tyro.conf import Positional
 
-from .errors import InputError
+from .errors import InputError, suggest
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class GradientMatchingConfig(OptimizationConfig):
     generated_texts: int = 1280
     """Texts per class that are written anew at every refresh."""
     refresh_steps: int = 200
-    """Steps between two refreshes of the synthetic texts."""
+    """Steps between two refreshes of the synthetic texts; fewer where many classes have to take turns."""
     learners: Literal["fresh", "pool"] = "pool"
     """Learner trajectory: trained anew along the way (the paper), or drawn from snapshots made once."""
     inner_steps: int = 10
@@ -183,7 +182,7 @@ def load_config(
     value of the wrong type or out of range.
     """
     if preset not in preset_names():
-        raise InputError(f"no preset '{preset}'{nearest(preset, preset_names())}; presets: {', '.join(preset_names())}")
+        raise InputError(f"no preset '{preset}'{suggest(preset, preset_names())}; presets: {', '.join(preset_names())}")
     text = (resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
     layers = [(f"preset {preset}", yaml.safe_load(text) or {})]
     if file is not None:
@@ -209,12 +208,6 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of the names, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -235,7 +228,7 @@ def _updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") 
     changes = {}
     for key, value in values.items():
         if key not in hints:
-            hint = nearest(str(key), hints)
+            hint = suggest(str(key), hints)
             raise InputError(f"{where}: no setting '{prefix}{key}'{hint} (settings: {', '.join(hints)})")
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, dict):
@@ -280,6 +273,8 @@ def check_ranges(config: DistillConfig) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if name == "dpc" and not numbers:
             raise InputError("dpc needs at least one size, for example --dpc 5 10 20")
+        if len(set(numbers)) < len(numbers):
+            raise InputError(f"'{key}' names something twice: {' '.join(map(str, numbers))}")
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 continue
@@ -287,10 +282,12 @@ def check_ranges(config: DistillConfig) -> None:
             if not (number >= 0 if zero_allowed else number > 0) or number == float("inf"):
                 bound = "0 or more" if zero_allowed else "above 0"
                 raise InputError(f"'{key}' must be {bound} and finite; found {number}")
+            if name.endswith("max_length") and number < 8:
+                raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
             if name == "top_p" and number > 1:
                 raise InputError(f"'top_p' must be at most 1; found {number}")
     for name, known in (("learners", ("probe", "finetune")), ("baselines", ("random", "k-centers"))):
         for item in getattr(config.evaluation, name):
             if item not in known:
-                hint = nearest(item, known)
+                hint = suggest(item, known)
                 raise InputError(f"evaluation.{name}: no '{item}'{hint}; known: {', '.join(known)}")

@@ -38,21 +38,19 @@ def distinct_n(texts: Sequence[TextInput], n: int) -> float:
     return len(grams) / max(grams.total(), 1)
 
 
-def describe_texts(texts: Sequence[TextInput | None]) -> Facts:
-    """Shares of empty, duplicate and repetitive texts, distinct-1 and -2, and mean length in words.
+def describe_texts(texts: Sequence[TextInput]) -> Facts:
+    """Shares of duplicate and repetitive texts, distinct-1 and -2, and mean length in words.
 
     distinct-n falls with the number of texts, so it is taken over at most 200 of them.
     """
-    present = [text for text in texts if text is not None]
     total = max(len(texts), 1)
     return {
         "texts": len(texts),
-        "empty": 1 - len(present) / total,
-        "duplicate": 1 - len(set(present)) / max(len(present), 1),
-        "repetitive": sum(map(is_repetitive, present)) / max(len(present), 1),
-        "distinct_1": distinct_n(present[:200], 1),
-        "distinct_2": distinct_n(present[:200], 2),
-        "mean_words": float(np.mean([len(words(t)) for t in present])) if present else 0.0,
+        "duplicate": 1 - len(set(texts)) / total,
+        "repetitive": sum(map(is_repetitive, texts)) / total,
+        "distinct_1": distinct_n(texts[:200], 1),
+        "distinct_2": distinct_n(texts[:200], 2),
+        "mean_words": sum(len(words(text)) for text in texts) / total,
     }
 
 
@@ -60,21 +58,22 @@ def describe_matching(history: Sequence[Facts]) -> Facts:
     """Stage 2 in figures: cosine at the start and the end beside that of real texts, vanishing and bad gradients."""
     if not history:
         return {}
-    tenth = max(1, len(history) // 10)
-    real = [record["real_cosine"] for record in history if not math.isnan(record.get("real_cosine", math.nan))]
-    norms = np.array([record["grad_norm"] for record in history])
+    good = [record for record in history if math.isfinite(record["grad_norm"]) and math.isfinite(record["cosine"])]
+    quarter = max(1, len(good) // 4)
+    real = [r["real_cosine"] for r in good if math.isfinite(r.get("real_cosine", math.nan))]
+    norms = np.array([record["grad_norm"] for record in good])
     return {
         "steps": len(history),
-        "cosine_first": float(np.mean([r["cosine"] for r in history[:tenth]])),
-        "cosine_last": float(np.mean([r["cosine"] for r in history[-tenth:]])),
+        "cosine_first": float(np.mean([r["cosine"] for r in good[:quarter]])) if good else None,
+        "cosine_last": float(np.mean([r["cosine"] for r in good[-quarter:]])) if good else None,
         "cosine_real": float(np.mean(real)) if real else None,
-        "non_finite": float((~np.isfinite(norms)).mean()),
-        "vanishing": float((norms < 1e-8).mean()),
+        "non_finite": 1 - len(good) / len(history),
+        "vanishing": float((norms < 1e-8).mean()) if good else 0.0,
     }
 
 
 def warnings(facts: Facts) -> list[str]:
-    """Warnings in words for the diagnostics of a run: {"pool", "distilled", "agreement", ..., "matching"}."""
+    """Warnings in words for the diagnostics of a run: {"pool", "rejected", "agreement", "matching", ...}."""
     found = []
 
     def warn_if(condition: bool, message: str) -> None:
@@ -82,7 +81,12 @@ def warnings(facts: Facts) -> list[str]:
             found.append(message)
 
     pool, distilled, real = facts["pool"], facts["distilled"], facts["real"]
-    warn_if(pool["empty"] > 0.05, f"{pool['empty']:.0%} of the pool came out empty or malformed")
+    malformed, unfinished = facts["rejected"]["malformed"], facts["rejected"]["unfinished"]
+    warn_if(malformed > 0.05, f"{malformed:.0%} of the texts came out empty or malformed and were written again")
+    warn_if(
+        unfinished > 0.2,
+        f"{unfinished:.0%} of the texts were not finished at the longest length; raise --generator-max-length",
+    )
     duplicate, repetitive = pool["duplicate"], pool["repetitive"]
     warn_if(duplicate > 0.3, f"{duplicate:.0%} of the pool are duplicates: the generator has little variety")
     warn_if(
@@ -105,10 +109,10 @@ def warnings(facts: Facts) -> list[str]:
         non_finite, vanishing = matching["non_finite"], matching["vanishing"]
         warn_if(non_finite > 0, f"{non_finite:.1%} of the stage-2 steps had NaN or infinite gradients; left out")
         warn_if(vanishing > 0.2, f"gradients vanished in {vanishing:.0%} of the stage-2 steps")
-        real_cosine = matching["cosine_real"]
-        warn_if(
-            real_cosine is not None and matching["cosine_last"] < 0.5 * real_cosine,
-            f"written texts match the real gradient much less (cosine {matching['cosine_last']:.2f}) than real texts "
-            f"do ({real_cosine or 0:.2f})",
-        )
+        last, real_cosine = matching["cosine_last"], matching["cosine_real"]
+        if last is not None and real_cosine is not None and last < 0.5 * real_cosine:
+            found.append(
+                f"written texts match the real gradient much less (cosine {last:.2f}) than real texts do "
+                f"({real_cosine:.2f})"
+            )
     return found

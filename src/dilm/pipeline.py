@@ -7,6 +7,7 @@ of what they are for, so a resumed run goes on as if it had not been interrupted
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers.models.auto.modeling_auto import (
 
 from . import stages
 from .config import DistillConfig, flatten, load_config
+from .errors import InputError
 from .models.loading import check_model
 from .models.offline import OFFLINE, resolve
 from .progress import Reporter
@@ -46,12 +48,12 @@ def distill(
     before any training.
     """
     if task is not None:
+        task = os.fspath(task) if isinstance(task, os.PathLike) else task
         overrides["task"] = task if isinstance(task, str) else str(getattr(task, "source", "in memory"))
     settings, origins = load_config(preset, config, overrides)
     source = settings.task if task is None else task
-    loaded = load_task(
-        source, text=settings.text, text_pair=settings.text_pair, label=settings.label, seed=settings.seed
-    )
+    # Splits do not depend on the run's seed: runs of several seeds are tested on the same texts.
+    loaded = load_task(source, text=settings.text, text_pair=settings.text_pair, label=settings.label)
     check(loaded, settings)
     folder = open_run_folder(loaded, settings, preset, resume)
     work = Workspace(loaded, settings, folder, Reporter(quiet))
@@ -62,6 +64,7 @@ def distill(
 def run(work: Workspace) -> Run:
     """The way of the data."""
     learner = work.learner()
+    stages.rehearse(work, learner)
     stages.full_data_classifier(work, learner)
     generator = stages.language_modeling(work)
     before = stages.show_samples(work, generator, "before")
@@ -80,6 +83,10 @@ def check(task: Task, config: DistillConfig) -> None:
     """InputError, before any long work, for sizes and models that no run could work with."""
     for dpc in config.dpc:
         check_dpc(task, dpc)
+    if not len(task.dev):
+        raise InputError(
+            f"task {task.name} has one text per class, which leaves none to check on; it needs two or more"
+        )
     check_model(
         resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     )
@@ -96,10 +103,11 @@ def announce(work: Workspace, origins: dict[str, str]) -> None:
     for note in task.notes:
         say(f"  {note}")
     say(f"run folder {work.folder}; device {work.device}, {'bfloat16' if work.bf16 else 'float32'}")
-    changed = {key: origin for key, origin in origins.items() if origin != "default"}
-    values, width = flatten(work.config), max((len(key) for key in changed), default=0)
-    say("configuration (the rest are defaults, all in config.yaml):")
-    for key, origin in changed.items():
-        value = values[key]
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        say(f"  {key:<{width}}  {shown!s:<12}  {origin}")
+    values = {key: " ".join(map(str, v)) if isinstance(v, tuple) else v for key, v in flatten(work.config).items()}
+    width = max(map(len, values))
+    say("configuration:")
+    for origin in sorted(set(origins.values()) - {"default"}):
+        for key, value in values.items():
+            if origins[key] == origin:
+                say(f"  {key:<{width}}  {value!s:<12}  {origin}")
+    say("  default: " + ", ".join(f"{key} {value}" for key, value in values.items() if origins[key] == "default"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .config import DistillConfig
+from .errors import GenerationError
 from .models.compute import derived_seed
 from .models.generator import Generator
 from .models.learner import Learner
@@ -86,7 +87,7 @@ def selected(
 ) -> Iterator[tuple[int, Rows]]:
     """K-centers of one set's pool: yields (dpc, the rows selected) for every size.
 
-    Features are computed once for a text that is a candidate at several sizes. Raises RuntimeError if a class has
+    Features are computed once for a text that is a candidate at several sizes. Raises GenerationError if a class has
     too few different texts.
     """
     by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in sizes}
@@ -96,9 +97,9 @@ def selected(
         labels = np.array([row["label"] for row in members])
         counts = np.bincount(labels, minlength=len(names))
         if counts.min() < dpc:
-            raise RuntimeError(
+            raise GenerationError(
                 f"the generator wrote only {counts.min()} different texts of class '{names[int(counts.argmin())]}', "
-                f"{dpc} are needed; train stage 1 longer or raise pool.texts_per_dpc"
+                f"{dpc} are needed; start again with more --language-modeling.max-steps or --pool.texts-per-dpc"
             )
         matrix = np.stack([features[id(row)] for row in members])
         chosen: list[int] = k_centers(matrix, labels, dpc, seed).tolist()

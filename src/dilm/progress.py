@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 T = TypeVar("T")
 Figures = Callable[[Any], str]
@@ -38,6 +48,7 @@ class Reporter:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            _Rate(),
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
@@ -61,6 +72,13 @@ class Reporter:
                 self.say(f"{name}: {count:,}/{total:,}  {rate:.1f}/s  {left} left  {last}".rstrip())
             yield step
         self.say(f"{name}: {count:,} done in {clock(time.monotonic() - start)}  {last}".rstrip())
+
+
+class _Rate(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.1f}/s")
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import platform
 import re
@@ -37,8 +38,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON, indented, in the file's own characters."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """JSON, indented, in the file's own characters; NaN and infinity, which JSON has not, become null."""
+    write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every float that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager
@@ -68,7 +78,7 @@ def row_text(row: dict[str, Any]) -> TextInput:
 
 
 def write_pool(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Pool rows {"text", "text_pair"?, "label", "set", "on_label", "nll"} as parquet."""
+    """Pool rows {"text", "text_pair"?, "label", "set", "predicted_label"} as parquet."""
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(pa.Table.from_pylist(list(rows)), partial)
     partial.replace(path)
@@ -94,17 +104,27 @@ def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
     return [row_text(row) for row in rows], [row["label"] for row in rows]
 
 
+MAY_DIFFER = ("gradient_matching.micro_batch_size",)
+"""Settings that a run may go on with other values of: they change no result."""
+
+
 def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Path:
     """Make the run folder and its config.yaml, or find the one to go on with; InputError if it holds another run."""
     record = {"preset": preset, **plain(dataclasses.asdict(config)), "task_fingerprint": task.fingerprint}
     del record["output_dir"]
     folder = Path(config.output_dir) if config.output_dir else _default_folder(task.name, resume)
     known = folder / "config.yaml"
-    if known.exists():
+    there = yaml.safe_load(known.read_text(encoding="utf-8")) if known.exists() else None
+    if isinstance(there, dict) and any((folder / "checkpoints").glob("*")):
         if not resume:
             raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
-        _check_same_run(folder, flatten(yaml.safe_load(known.read_text(encoding="utf-8"))), flatten(record))
-    elif folder.exists() and any(folder.iterdir()):
+        _check_same_run(folder, flatten(there), flatten(record))
+        return folder
+    if resume and config.output_dir:
+        raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; pass another --output-dir")
+    if folder.exists() and not isinstance(there, dict) and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run of dilm; pass another --output-dir")
     packages = ("dilm", "torch", "transformers", "datasets", "scikit-learn")
     record["versions"] = {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
@@ -117,7 +137,8 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
 
 
 def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    differing = [key for key in {**there, **now} if there.get(key) != now.get(key) and not key.startswith("versions.")]
+    may_differ = {*MAY_DIFFER, *(key for key in there if key.startswith("versions."))}
+    differing = [key for key in {**there, **now} if there.get(key) != now.get(key) and key not in may_differ]
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in differing[:5])
         raise InputError(f"{folder} belongs to another run ({shown}); give the same settings, or another --output-dir")
@@ -178,7 +199,8 @@ class Run:
         """The trained Generator."""
         from .models.generator import Generator
 
-        return Generator.from_pretrained(str(self.output_dir / "generator"), **kwargs)
+        length = {"max_length": self.config["generator_max_length"]}
+        return Generator.from_pretrained(str(self.output_dir / "generator"), **{**length, **kwargs})
 
     def _dataset(self, path: Path) -> Dataset:
         texts, labels = read_set(path)

@@ -3,11 +3,10 @@
 What is in a file, `files` reads; what the columns mean, `columns` knows.
 """
 
-import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from .errors import InputError
+from .errors import InputError, suggest
 from .files import format_of, listed, read_file, stem_of, valid_text
 
 EMBEDDED = ("reviews",)
@@ -61,12 +60,6 @@ def read_source(source: Any) -> Source:
 
 def _safe_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._-") or "task"
-
-
-def suggest(name: str, candidates: Iterable[str]) -> str:
-    """A question with the nearest candidate for a misspelt name, or nothing."""
-    nearest = difflib.get_close_matches(name, list(candidates), 1)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
 # Hub ids, folders, datasets in memory

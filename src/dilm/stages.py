@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import pool as pools
 from .diagnostics import describe_matching, describe_texts, warnings
+from .errors import GenerationError, InputError
 from .evaluation.coresets import coresets, real_sample
 from .evaluation.fine_tuning import full_data_steps, train_on_full_data
 from .evaluation.protocol import Evaluator, TrainingSet, planned_runs, row_key
 from .evaluation.statistics import summarize
+from .models.compute import make_optimizer
 from .models.generator import Generator
 from .models.learner import Learner
-from .run_folder import read_pool, read_set, row_text, set_path, whole_folder, write_pool, write_set
+from .models.offline import OFFLINE
+from .run_folder import read_pool, read_set, row_text, set_path, whole_folder, write_pool, write_set, write_text
 from .task import TextInput
-from .training.gradient_matching import match_gradients
+from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
 from .training.learners import FreshLearners, PooledLearners
 from .training.teachers import Teachers
@@ -27,6 +33,22 @@ from .workspace import Workspace
 
 DEV_TEXTS = 2000
 """Dev texts, at most, on which the full-data classifier is checked."""
+
+
+def rehearse(work: Workspace, learner: Learner) -> None:
+    """Let both models do once what they are needed for; InputError if one cannot, before any training."""
+    config = work.config
+    learner.head_view(work.task.texts("train", range(2)))
+    for group in (config.language_modeling, config.gradient_matching, config.evaluation):
+        _, scheduler = make_optimizer([torch.nn.Parameter(torch.zeros(1))], group, max_steps=2)
+        scheduler.optimizer.step()
+        scheduler.step()
+    if config.generator != OFFLINE and not (work.checkpoints / "stage_1").exists():
+        try:
+            generator = work.generator(config.generator)
+            generator.write([0], pairs=work.task.has_pairs, max_tries=1)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            raise InputError(f"generator '{config.generator}' cannot sample with a key-value cache: {error}") from error
 
 
 def full_data_classifier(work: Workspace, learner: Learner) -> None:
@@ -112,7 +134,7 @@ def show_samples(work: Workspace, generator: Generator, name: str) -> list[dict[
         task = work.task
         labels = [c for c in range(min(task.num_classes, 4)) for _ in range(3)]
         texts = generator.write(labels, pairs=task.has_pairs, top_p=work.config.top_p, seed=work.seed("samples"))
-        samples = [{"label_name": task.label_names[c], "text": t} for c, t in zip(labels, texts, strict=True) if t]
+        samples = [{"label_name": task.label_names[c], "text": t or ""} for c, t in zip(labels, texts, strict=True)]
         work.write(f"samples_{name}", samples)
     work.reporter.say(f"the generator writes, {name} stage 2:")
     for sample in samples[::3]:
@@ -129,17 +151,21 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
     parts.mkdir(exist_ok=True)
     work.become_judge(learner)
     labels = pools.pool_labels(work.task, work.config)
+    tries: Counter[str] = Counter(work.read("pool_tries", {}))
     missing = [s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()]
 
     def write_parts() -> Iterator[int]:
         for number in missing:
             texts: list[TextInput | None] = [None] * len(labels)
+            generator.tries.clear()
             for place, text in pools.write_one_pool(generator, work.task, work.config, number):
                 texts[place] = text
                 yield place
             rows = pools.pool_rows(texts, work.task, work.config, number, learner)
             if not rows:
-                raise RuntimeError("the generator wrote no usable text; train stage 1 longer")
+                raise GenerationError(NOTHING_WRITTEN)
+            tries.update(generator.tries)
+            work.write("pool_tries", tries)
             write_pool(parts / f"set_{number}.parquet", rows)
 
     with work.timed("pool"):
@@ -186,7 +212,7 @@ def distilled_sets(work: Workspace) -> list[TrainingSet]:
 def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
     config, path = work.config, work.checkpoints / "evaluation.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_rows(path)
     finished = {row_key(row) for row in rows}
     evaluator = Evaluator(work.task, learner, config.learner, config.evaluation, config.seed)
     with work.timed("evaluation"), open(path, "a", encoding="utf-8") as store:
@@ -197,7 +223,7 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
             rows.append(row)
 
         learner.reinitialize(config.seed)
-        texts, labels = real_sample(work.task, work.seed("coreset candidates"))
+        texts, labels = real_sample(work.task, max(config.dpc), work.seed("coreset candidates"))
         features = learner.features(texts)
         for kind in config.evaluation.learners:
             key = ("full", 0, 0, evaluator.named(kind), 0)
@@ -212,6 +238,15 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
         for row in work.reporter.track(evaluator.runs(sets, finished), "evaluation, runs", planned - done, _in_words):
             keep(row)
     return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The finished runs; a last line that an interruption tore is dropped from the file too."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    write_text(path, "".join(line + "\n" for line in lines[:-1]))
+    return [json.loads(line) for line in lines[:-1]]
 
 
 def _in_words(row: dict[str, Any]) -> str:
@@ -238,12 +273,12 @@ def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], sampl
 
 def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
     """Figures that show trouble; real held-out texts are the yardstick."""
-    planned = work.config.sets * len(pools.pool_labels(work.task, work.config))
-    missing: list[TextInput | None] = [None] * (planned - len(pool))
+    tries = work.read("pool_tries", {})
     distilled = [text for training_set in distilled_sets(work) for text in training_set.texts]
     dev = range(min(len(work.task.dev), 2000))
     return {
-        "pool": describe_texts([*map(row_text, pool), *missing]),
+        "pool": describe_texts([row_text(row) for row in pool]),
+        "rejected": {kind: tries.get(kind, 0) / max(tries.get("all", 0), 1) for kind in ("malformed", "unfinished")},
         "distilled": describe_texts(distilled),
         "real": describe_texts(work.task.texts("dev", dev)),
         "agreement": float(np.mean([row["label"] == row["predicted_label"] for row in pool])),

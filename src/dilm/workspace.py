@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from .config import DistillConfig
@@ -94,7 +95,13 @@ class Workspace:
     def keep_judge(self, learner: Learner) -> None:
         """Store the learner as the full-data classifier."""
         partial = self.judge_path.with_suffix(".partial")
-        save_file({name: value.contiguous().cpu() for name, value in learner.model.state_dict().items()}, partial)
+        save_file(
+            {
+                name: value.cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in learner.model.state_dict().items()
+            },
+            partial,
+        )
         partial.replace(self.judge_path)
 
     def become_judge(self, learner: Learner) -> None:

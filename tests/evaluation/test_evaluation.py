@@ -87,7 +87,7 @@ def test_full_data_training_ends_at_epochs_or_steps(task, learner):
 
 
 def test_coresets_are_balanced_real_texts_and_differ_by_set(task):
-    texts, labels = real_sample(task, seed=0)
+    texts, labels = real_sample(task, 3, seed=0)
     assert sorted(texts) == sorted(task.texts("train"))
     config = DistillConfig(dpc=(3,), sets=2)
     features = np.random.default_rng(0).normal(size=(len(texts), 4))

@@ -89,6 +89,14 @@ def test_head_gradient_equals_autograd(any_learner, texts):
         assert torch.allclose(ours, torch.cat([g.flatten() for g in slow]), atol=1e-5)
 
 
+def test_head_gradient_in_bfloat16_is_close(any_learner, texts):
+    exact = real_gradient(any_learner, texts[:20], 2, "head")
+    any_learner.bf16 = True
+    rounded = real_gradient(any_learner, texts[:20], 2, "head")
+    assert rounded.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0) > 0.99
+
+
 def test_reinitialize_brings_back_the_encoder_with_a_fresh_head(any_learner, texts):
     before = any_learner.features(texts[:4])
     any_learner.reinitialize(1)

@@ -12,14 +12,15 @@ from ..selection import METHODS
 from ..task import Task, TextInput
 from .protocol import TrainingSet
 
-CANDIDATES = 20_000
-"""Real texts per class, at most, among which baselines choose and the full-data probe learns."""
+CANDIDATES, CANDIDATES_PER_CLASS = 100_000, 20_000
+"""Real texts at most, in all and of a class, among which baselines choose and the full-data probe learns."""
 
 
-def real_sample(task: Task, seed: int) -> tuple[list[TextInput], np.ndarray]:
-    """Training texts and labels [n] that baselines choose from: all, or a random sample of each larger class."""
+def real_sample(task: Task, at_least: int, seed: int) -> tuple[list[TextInput], np.ndarray]:
+    """Training texts and labels [n] that baselines choose from: all, or a random sample (at_least per class)."""
     labels, random = task.labels("train"), np.random.default_rng(seed)
-    by_class = [random.permutation(np.flatnonzero(labels == c))[:CANDIDATES] for c in range(task.num_classes)]
+    size = max(min(CANDIDATES_PER_CLASS, CANDIDATES // task.num_classes), at_least)
+    by_class = [random.permutation(np.flatnonzero(labels == c))[:size] for c in range(task.num_classes)]
     rows = np.concatenate(by_class)
     return task.texts("train", rows), labels[rows]
 

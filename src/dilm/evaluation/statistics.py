@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def summarize(rows: list[Row]) -> list[Row]:
     """One line per learner, DPC and method: mean and sd of accuracy over all runs, number of sets and runs.
 
-    A set's runs are not independent of each other, so `p_random` and `p_k_centers` come from Welch's t-test on
+    A set's runs are not independent of each other, so `p_random` and `p_k-centers` come from Welch's t-test on
     the means of the sets, two-sided. Lines keep the order in which the methods first occur.
     """
     groups: dict[tuple, list[Row]] = defaultdict(list)

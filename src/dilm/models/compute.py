@@ -85,6 +85,10 @@ def make_optimizer(
         scheduler = get_scheduler(
             config.lr_scheduler_type, optimizer, num_warmup_steps=math.ceil(warmup), num_training_steps=max_steps
         )
-    except ValueError as error:
-        raise InputError(f"lr_scheduler_type '{config.lr_scheduler_type}' is not to be had: {error}") from None
+        scheduler.get_last_lr()
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"lr_scheduler_type '{config.lr_scheduler_type}' cannot be used ({reason}); try cosine, linear or constant"
+        ) from None
     return optimizer, scheduler

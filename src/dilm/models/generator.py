@@ -8,6 +8,7 @@ tokenised as plain text and a sampled text never contains them.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Generator:
             tokenizer.add_special_tokens({"additional_special_tokens": wanted}, replace_extra_special_tokens=False)
             _add_embeddings(model, len(tokenizer), [int(tokenizer.convert_tokens_to_ids(token)) for token in new])
         self.model, self.tokenizer, self.num_classes, self.bf16 = model.eval(), tokenizer, num_classes, bf16
+        self.tries: Counter[str] = Counter()
+        """Texts sampled so far: all, and of those the malformed and the unfinished ones."""
         positions = getattr(model.config, "max_position_embeddings", None) or max_length
         self.max_length = min(max_length, positions)
         self.class_ids = [int(tokenizer.convert_tokens_to_ids(class_token(c))) for c in range(num_classes)]
@@ -212,6 +215,7 @@ class Generator:
                     places, sample_token_ids(model, prompts, rules, random), strict=True
                 ):
                     text = self._decode(tokens, pairs)
+                    self.tries.update(all=1, malformed=int(text is None), unfinished=int(not finished))
                     if text is None or not (finished or attempt == max_tries - 1):
                         rejected.append(place)
                     else:
@@ -256,7 +260,7 @@ def _add_embeddings(model: Any, vocab_size: int, new_ids: list[int]) -> None:
     with quiet_transformers(), torch.no_grad():
         if vocab_size > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(vocab_size, mean_resizing=False)
-        for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
+        for layer in dict.fromkeys((model.get_input_embeddings(), model.get_output_embeddings())):
             others = torch.ones(len(layer.weight), dtype=torch.bool)
             others[new_ids] = False
             mean, spread = layer.weight[others].mean(0), layer.weight[others].std(0)

@@ -69,7 +69,11 @@ class Learner:
         """Load an encoder by Hub id, path or `offline`, with a fresh head; raises InputError if it cannot be had."""
         with seeded(seed):
             model, tokenizer = load_pretrained(
-                AutoModelForSequenceClassification, resolve(name_or_path), "learner", num_labels=num_classes
+                AutoModelForSequenceClassification,
+                resolve(name_or_path),
+                "learner",
+                num_labels=num_classes,
+                ignore_mismatched_sizes=True,  # a classifier of other classes: its head is made fresh anyway
             )
         learner = cls(model.to(device or default_device()), tokenizer, max_length=max_length, bf16=bf16)
         learner.reinitialize(seed)
@@ -202,6 +206,7 @@ class Learner:
         # Fused attention has no forward-mode derivative; the plain formula has.
         with sdpa_kernel(SDPBackend.MATH), autocast(self.device, self.bf16):
             logits = torch.func.functional_call(self.model, dict(parameters), kwargs=batch).logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return nn.functional.cross_entropy(logits, labels, reduction="none")
 
     # -- training ----------------------------------------------------------------------------------------------

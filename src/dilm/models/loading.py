@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
 from ..errors import InputError
@@ -51,7 +52,7 @@ def check_model(name_or_path: str, role: str, supported: Callable[[Any], bool]) 
 def readable_errors(name_or_path: str, role: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:200]

@@ -27,7 +27,7 @@ def dataset_card(facts: Facts) -> str:
         "pretty_name": f"{facts['task']}, distilled",
         "task_categories": ["text-classification"],
         "tags": ["synthetic", "dataset-distillation"],
-        "size_categories": ["n<1K"],
+        "size_categories": ["n<1K" if max(facts["dpc"]) * len(names) < 1000 else "1K<n<10K"],
         "configs": [
             {
                 "config_name": f"dpc_{dpc}",

@@ -60,7 +60,7 @@ def summary_tables(summary: list[Facts]) -> list[Facts]:
 
 
 def cell_text(line: Facts | None) -> str:
-    """`81.2 ± 1.4 (5 x 1)`: mean and sd in percent, sets and runs per set."""
+    """`81.2 ± 1.4`: mean and sd in percent."""
     if line is None:
         return "-"
     spread = "" if line["sd"] is None else f" ± {100 * line['sd']:.1f}"

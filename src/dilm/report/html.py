@@ -15,5 +15,7 @@ def html_page(facts: Facts) -> str:
     )
     environment.filters |= {"cell": cell_text, "clock": clock, "percent": lambda share: f"{100 * share:.1f}%"}
     template = environment.get_template("report.html")
-    zipped = zip(facts["samples"]["before"], facts["samples"]["after"], strict=False)
-    return template.render(facts, zipped_samples=list(zipped), method_names=METHOD_NAMES, gains=gains(facts["summary"]))
+    pairs = zip(facts["samples"]["before"], facts["samples"]["after"], strict=True)
+    return template.render(
+        facts, pairs_of_samples=list(pairs), method_names=METHOD_NAMES, gains=gains(facts["summary"])
+    )

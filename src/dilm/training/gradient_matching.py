@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import GradientMatchingConfig
+from ..errors import GenerationError
 from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
@@ -23,6 +24,11 @@ from ..task import Task, TextInput
 from .learners import match_class, real_gradient
 from .matching_loss import Match, cosine_and_slope
 from .minibatches import DiverseBatches
+
+NOTHING_WRITTEN = (
+    "the generator wrote no usable text; start again with more --language-modeling.max-steps, or with a longer "
+    "--generator-max-length if the texts are long"
+)
 
 REFERENCE_STEPS = 10
 """Every so many steps the cosine that real texts reach is measured too."""
@@ -60,12 +66,14 @@ class WrittenTexts:
         self.generator, self.learner, self.task, self.config = generator, learner, task, config
         self.top_p, self.seed = top_p, seed
         self.classes: dict[int, WrittenClass] = {}
+        self.rounds = math.ceil(task.num_classes / config.max_classes)
+        # With many classes texts are written anew so often that every class has its turn.
+        self.refresh_steps = max(1, min(config.refresh_steps, config.max_steps // self.rounds))
 
     def class_subset(self, refresh: int) -> list[int]:
         """The classes of one refresh: all, or the next ones of a random order that is drawn anew when used up."""
         count, size = self.task.num_classes, min(self.config.max_classes, self.task.num_classes)
-        per_round = math.ceil(count / size)
-        round_, place = divmod(refresh, per_round)
+        round_, place = divmod(refresh, self.rounds)
         order = np.random.default_rng(derived_seed(self.seed, "classes", round_)).permutation(count)
         return sorted(order[place * size : (place + 1) * size].tolist())
 
@@ -133,10 +141,10 @@ def match_gradients(
     written = WrittenTexts(generator, learners.learner, task, config, top_p, seed)
     for step in range(config.max_steps):
         learners.move_to(step)
-        if step % config.refresh_steps == 0:
-            written.refresh(step // config.refresh_steps)
+        if step % written.refresh_steps == 0:
+            written.refresh(step // written.refresh_steps)
             if not written.classes:
-                raise RuntimeError("the generator wrote no usable text; train stage 1 longer or raise its max length")
+                raise GenerationError(NOTHING_WRITTEN)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
         matches = []
         for c, (texts, encoded, batches) in written.classes.items():

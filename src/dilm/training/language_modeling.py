@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config import LanguageModelingConfig
 from ..models.compute import RandomStream, make_optimizer
-from ..models.generator import Generator
+from ..models.generator import SEP, Generator
 from ..task import Task
 from .minibatches import RealBatches
 
@@ -49,5 +49,6 @@ def bits_per_character(generator: Generator, task: Task, split: str, max_texts: 
     encoded = generator.encode(texts, labels)
     # Score only what the generator reads: a text that is cut counts with the characters of its tokens.
     nats = float((generator.score(texts, labels).numpy() * np.array([len(e) - 1 for e in encoded])).sum())
-    characters = sum(len(generator.tokenizer.decode(e[1:-1])) for e in encoded)
+    separators = len(encoded) * len(SEP) if task.has_pairs else 0
+    characters = sum(len(generator.tokenizer.decode(e[1:-1])) for e in encoded) - separators
     return nats / math.log(2) / max(characters, 1)

@@ -157,7 +157,6 @@ class PooledLearners:
                 for point in Trajectory(self.task, self.learner, self.config, seed).points():
                     self._save(paths[point])
                     yield first + point + 1
-            yield first + self.config.inner_steps
 
     def _path(self, snapshot: int) -> Path:
         return self.folder / f"snapshot_{snapshot}.safetensors"
