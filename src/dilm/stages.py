@@ -215,6 +215,11 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     rows = read_rows(path)
     finished = {row_key(row) for row in rows}
     evaluator = Evaluator(work.task, learner, config.learner, config.evaluation, config.seed)
+    methods = ("dilm", *config.evaluation.baselines)
+    names = [TrainingSet(m, dpc, n, [], []) for m in methods for dpc in config.dpc for n in range(config.sets)]
+    planned = len(planned_runs(names, config.evaluation)) + len(config.evaluation.learners)
+    if len(finished) == planned:
+        return rows
     with work.timed("evaluation"), open(path, "a", encoding="utf-8") as store:
 
         def keep(row: dict[str, Any]) -> None:
@@ -233,9 +238,8 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
                 work.become_judge(learner)
                 keep(evaluator.row(key, evaluator.predictions()))
         sets = [*distilled_sets(work), *coresets(config, texts, labels, features)]
-        planned = len(planned_runs(sets, config.evaluation))
-        done = sum(row["method"] != "full" for row in rows)
-        for row in work.reporter.track(evaluator.runs(sets, finished), "evaluation, runs", planned - done, _in_words):
+        runs = evaluator.runs(sets, finished)
+        for row in work.reporter.track(runs, "evaluation, runs", planned - len(rows), _in_words):
             keep(row)
     return rows
 
