@@ -17,7 +17,7 @@ lint: $(VENV)/installed-dev
 	@echo "== lint and types"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # torch first and alone: with it in place nothing else asks for another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt
