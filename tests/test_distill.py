@@ -218,10 +218,15 @@ def test_texts_and_label_names_cannot_break_out_of_the_page_or_card(hub_models, 
     assert sorted(names.values()) == sorted(run.results["label_names"])
 
 
-def test_a_run_may_go_on_with_smaller_micro_batches_but_not_elsewhere(run, task, hub_models, tmp_path):
+def test_a_run_may_go_on_with_smaller_micro_batches_and_more_seeds(run, task, hub_models, tmp_path):
+    folder = tmp_path / "more"
+    shutil.copytree(run.output_dir, folder)
     smaller = {"micro_batch_size": 2}
-    same = tiny_run(task, hub_models, run.output_dir, preset="fast", resume=True, gradient_matching=smaller)
+    same = tiny_run(task, hub_models, folder, preset="fast", resume=True, gradient_matching=smaller)
     assert same.results["rows"] == run.results["rows"]
+    more = tiny_run(task, hub_models, folder, preset="fast", resume=True, evaluation={"seeds": 2, "fine_tuned_sets": 2})
+    assert len(more.results["rows"]) > len(run.results["rows"]) and more.config["evaluation"]["seeds"] == 2
+    assert more.results["rows"][: len(run.results["rows"])] == run.results["rows"]
     with pytest.raises(InputError, match="holds no run to go on with"):
         tiny_run(task, hub_models, tmp_path / "typo", resume=True)
 

@@ -30,7 +30,9 @@ class Reporter:
     """Prints what a run does; a quiet one prints nothing."""
 
     def __init__(self, quiet: bool = False):
-        self.console = Console(quiet=quiet, highlight=False, file=sys.stdout, soft_wrap=True)
+        # A log has no width of its own; 80 columns would fold the tables.
+        width = None if sys.stdout.isatty() else 120
+        self.console = Console(quiet=quiet, highlight=False, file=sys.stdout, soft_wrap=True, width=width)
 
     def say(self, message: str = "") -> None:
         """One plain line: markup in it is text."""

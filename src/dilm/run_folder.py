@@ -104,8 +104,11 @@ def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
     return [row_text(row) for row in rows], [row["label"] for row in rows]
 
 
-MAY_DIFFER = ("gradient_matching.micro_batch_size",)
-"""Settings that a run may go on with other values of: they change no result."""
+MAY_DIFFER = (
+    "gradient_matching.micro_batch_size",
+    *(f"evaluation.{name}" for name in ("learners", "baselines", "seeds", "fine_tuned_sets")),
+)
+"""Settings that a run may go on with other values of: they change no result, only how many there are."""
 
 
 def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Path:
@@ -119,6 +122,7 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
         if not resume:
             raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
         _check_same_run(folder, flatten(there), flatten(record))
+        write_text(known, as_yaml(record | {"versions": there.get("versions")}))
         return folder
     if resume and config.output_dir:
         raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
@@ -130,7 +134,7 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
     record["versions"] = {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text(known, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+        write_text(known, as_yaml(record))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
     return folder
@@ -152,6 +156,11 @@ def _default_folder(name: str, resume: bool) -> Path:
         if not folder.exists():
             return taken if resume and taken else folder
         taken, number = folder, number + 1
+
+
+def as_yaml(record: dict[str, Any]) -> str:
+    """YAML in the order of the record, in its own characters."""
+    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
 
 def plain(value: Any) -> Any:

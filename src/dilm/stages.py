@@ -217,8 +217,9 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     evaluator = Evaluator(work.task, learner, config.learner, config.evaluation, config.seed)
     methods = ("dilm", *config.evaluation.baselines)
     names = [TrainingSet(m, dpc, n, [], []) for m in methods for dpc in config.dpc for n in range(config.sets)]
-    planned = len(planned_runs(names, config.evaluation)) + len(config.evaluation.learners)
-    if len(finished) == planned:
+    full = [("full", 0, 0, evaluator.named(kind), 0) for kind in config.evaluation.learners]
+    missing = {*full, *(evaluator.key(*run) for run in planned_runs(names, config.evaluation))} - finished
+    if not missing:
         return rows
     with work.timed("evaluation"), open(path, "a", encoding="utf-8") as store:
 
@@ -230,16 +231,15 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
         learner.reinitialize(config.seed)
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coreset candidates"))
         features = learner.features(texts)
-        for kind in config.evaluation.learners:
-            key = ("full", 0, 0, evaluator.named(kind), 0)
-            if key not in finished and kind == "probe":
+        for key in full:
+            if key in missing and key[3] == evaluator.named("probe"):
                 keep(evaluator.row(key, evaluator.probe(features, labels)))
-            elif key not in finished:
+            elif key in missing:
                 work.become_judge(learner)
                 keep(evaluator.row(key, evaluator.predictions()))
         sets = [*distilled_sets(work), *coresets(config, texts, labels, features)]
         runs = evaluator.runs(sets, finished)
-        for row in work.reporter.track(runs, "evaluation, runs", planned - len(rows), _in_words):
+        for row in work.reporter.track(runs, "evaluation, runs", len(missing - {*full}), _in_words):
             keep(row)
     return rows
 

@@ -65,10 +65,14 @@ class Evaluator:
         """The learner's name in the results, such as `finetune:offline`."""
         return f"{kind}:{self.learner_name}"
 
+    def key(self, training_set: TrainingSet, kind: str, seed: int) -> Key:
+        """The key of one planned run."""
+        return training_set.method, training_set.dpc, training_set.number, self.named(kind), seed
+
     def runs(self, sets: list[TrainingSet], finished: set[Key]) -> Iterator[Row]:
         """Yield the row of every planned run that is not finished yet."""
         for training_set, kind, seed in planned_runs(sets, self.config):
-            key = (training_set.method, training_set.dpc, training_set.number, self.named(kind), seed)
+            key = self.key(training_set, kind, seed)
             if key not in finished:
                 predict: Callable = self._probed if kind == "probe" else self._fine_tuned
                 yield self.row(key, predict(training_set, seed))
