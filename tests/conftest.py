@@ -5,6 +5,7 @@ import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
+os.environ["DILM_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "200"
 

@@ -60,6 +60,8 @@ def test_own_csv_from_the_command_line(csv, hub_models, tmp_path, capsys):
         (["{csv}", "--text", "review", "--label", "stars", "--learner", "no/such"], "could not be loaded"),
         (["reviws"], "did you mean 'reviews'"),
         (["reviews", "--dpc", "0"], "must be above 0"),
+        (["reviews", "--evaluation.learners", "finetuning"], "did you mean 'finetune'"),
+        (["reviews", "--evaluation.baselines", "k-center"], "did you mean 'k-centers'"),
         (["reviews", "--preset", "papr"], "did you mean 'paper'"),
         (["reviews", "--config", "none.yaml"], "no configuration file"),
     ],
@@ -114,7 +116,8 @@ def test_public_names_are_pinned():
     import dilm
 
     assert dilm.__all__ == [
-        "DistillConfig", "Generator", "InputError", "Learner", "Run", "Task", "distill", "load_config", "load_task",
+        "DistillConfig", "Generator", "InputError", "Learner", "RecipeConfig", "Run", "Task", "compare", "distill",
+        "evaluate", "load_config", "load_task", "select",
     ]  # fmt: skip
     assert all(getattr(dilm, name) is not None for name in dilm.__all__)
     assert set(dilm.__all__) <= set(dir(dilm))

@@ -84,7 +84,6 @@ def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
         ("generator_max_length: 2", "at least 8 tokens"),
         ("pool: 5", "group of settings"),
         ("pool: {keep: some}", "must be one of all, on-label"),
-        ("evaluation: {learners: [finetuning]}", "did you mean 'finetune'"),
         ("[1, 2]", "must hold keys and values"),
         ("a: [", "cannot be read as YAML"),
     ],

@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from dilm import InputError
-from dilm.selection import METHODS
+from dilm.selection import METHODS, Reference
+from dilm.selection.base import random_half
 from dilm.selection.clustering import cluster, nearest_to_centers
+from dilm.selection.kernel import RIDGE, RidgeSearch
+from dilm.selection.learned import matching_pursuit
 from dilm.training.minibatches import DiverseBatches, RealBatches
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 1000))
 def test_every_method_gives_k_distinct_texts_of_every_class(method, k, classes, seed):
     random = np.random.default_rng(seed)
@@ -23,6 +26,100 @@ def test_every_method_gives_k_distinct_texts_of_every_class(method, k, classes, 
     assert len(set(chosen.tolist())) == k * classes
     assert np.bincount(labels[chosen]).tolist() == [k] * classes
     assert np.array_equal(chosen, METHODS[method](features, labels, k, seed))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_chooses_from_a_pool_that_stands_for_real_texts(method):
+    random = np.random.default_rng(0)
+    real = Reference(random.normal(size=(60, 5)), np.arange(60) % 3)
+    pool, labels = random.normal(size=(30, 5)), np.arange(30) % 3
+    chosen = METHODS[method](pool, labels, 2, 0, real)
+    assert np.bincount(labels[chosen]).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_another_seed_gives_another_set(method):
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(200, 5)), np.arange(200) % 2
+    sets = {tuple(sorted(METHODS[method](features, labels, 3, seed).tolist())) for seed in range(5)}
+    assert len(sets) > 1
+
+
+def test_greedy_k_center_takes_the_farthest_text_each_time():
+    features = np.random.default_rng(0).normal(size=(30, 3))
+    chosen = METHODS["greedy-k-center"](features, np.zeros(30, int), 6, 4).tolist()
+    for count in range(1, 6):
+        slow = [min(np.linalg.norm(point - features[c]) for c in chosen[:count]) for point in features]
+        assert chosen[count] == int(np.argmax(slow))
+
+
+def test_herding_keeps_the_mean_nearest_to_that_of_the_class():
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    half = random_half(40, 5, 7).tolist()
+    chosen: list[int] = []
+    for _ in range(5):
+        free = [i for i in half if i not in chosen]
+        distance = [np.linalg.norm(features.mean(0) - features[[*chosen, i]].mean(0)) for i in free]
+        chosen.append(free[int(np.argmin(distance))])
+    assert METHODS["herding"](features, np.zeros(40, int), 5, 7).tolist() == chosen
+
+
+def test_loss_rank_takes_typical_texts_and_no_mislabelled_ones():
+    random = np.random.default_rng(0)
+    labels = np.arange(100) % 2
+    features = random.normal(scale=0.3, size=(100, 2)) + np.stack([labels, 1 - labels], 1)
+    labels[:6] = 1 - labels[:6]
+    assert not set(METHODS["loss-rank"](features, labels, 10, 0).tolist()) & set(range(6))
+
+
+def test_matching_pursuit_finds_the_atoms_that_make_up_the_target():
+    random = np.random.default_rng(0)
+    atoms = np.linalg.qr(random.normal(size=(12, 12)))[0]
+    target = 3 * atoms[4] + 2 * atoms[7] + atoms[1]
+    assert matching_pursuit(atoms, target, 3).tolist() == [4, 7, 1]
+    assert len(set(matching_pursuit(np.ones((5, 3)), np.ones(3), 4).tolist())) == 4
+
+
+def ridge_loss(features, labels, chosen, reference, classes):
+    """The literal version of the objective of `kernel`."""
+    points, real = (np.hstack([f, np.ones((len(f), 1))]) for f in (features[chosen], reference.features))
+    solved = np.linalg.solve(
+        points.T @ points + RIDGE * np.eye(points.shape[1]), points.T @ np.eye(classes)[labels[chosen]]
+    )
+    return ((real @ solved - np.eye(classes)[reference.labels]) ** 2).sum() / len(real)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 4), st.integers(0, 1000))
+def test_ridge_search_keeps_the_exact_loss_through_additions_and_removals(classes, seed):
+    random = np.random.default_rng(seed)
+    features, labels = random.normal(size=(30, 4)), np.arange(30) % classes
+    reference = Reference(random.normal(size=(50, 4)), np.arange(50) % classes)
+    search = RidgeSearch(features, labels, reference)
+    rows = np.arange(30)
+    for _ in range(4):
+        losses = search.loss() + search.changes(rows)
+        slow = [ridge_loss(features, labels, [*search.chosen, i], reference, classes) for i in rows]
+        assert np.allclose(losses, slow, rtol=1e-6)
+        search.add(int(random.choice([i for i in rows if i not in search.chosen])))
+    search.remove(search.chosen[1])
+    assert np.isclose(search.loss(), ridge_loss(features, labels, search.chosen, reference, classes), rtol=1e-6)
+
+
+def test_no_swap_of_one_text_improves_what_kernel_chooses():
+    random = np.random.default_rng(1)
+    features, labels = random.normal(size=(16, 3)), np.arange(16) % 2
+    chosen = METHODS["kernel"](features, labels, 2, 0).tolist()
+    reference = Reference(features, labels)
+    best = ridge_loss(features, labels, chosen, reference, 2)
+    pools = np.random.default_rng(0)  # the halves that the seed draws
+    half = [i for c in (0, 1) for i in pools.permutation(np.flatnonzero(labels == c))[:4].tolist()]
+    assert set(chosen) <= set(half)
+    for place in range(4):
+        for other in half:
+            if other not in chosen and labels[other] == labels[chosen[place]]:
+                swapped = [*chosen[:place], other, *chosen[place + 1 :]]
+                assert ridge_loss(features, labels, swapped, reference, 2) >= best - 1e-12
 
 
 def test_k_centers_are_the_members_nearest_to_the_centroids():

@@ -7,23 +7,43 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .config import DistillConfig, load_config
+    from .baselines import select
+    from .config import DistillConfig, RecipeConfig, load_config
+    from .measure import compare, evaluate
     from .models.generator import Generator
     from .models.learner import Learner
     from .pipeline import distill
     from .run_folder import Run
     from .task import Task, load_task
 
-__all__ = ["DistillConfig", "Generator", "InputError", "Learner", "Run", "Task", "distill", "load_config", "load_task"]
+__all__ = [
+    "DistillConfig",
+    "Generator",
+    "InputError",
+    "Learner",
+    "RecipeConfig",
+    "Run",
+    "Task",
+    "compare",
+    "distill",
+    "evaluate",
+    "load_config",
+    "load_task",
+    "select",
+]
 
 _HOMES = {
     "DistillConfig": ".config",
     "Generator": ".models.generator",
     "Learner": ".models.learner",
+    "RecipeConfig": ".config",
     "Run": ".run_folder",
     "Task": ".task",
+    "compare": ".measure",
     "distill": ".pipeline",
+    "evaluate": ".measure",
     "load_config": ".config",
+    "select": ".baselines",
     "load_task": ".task",
 }
 

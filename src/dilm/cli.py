@@ -9,22 +9,14 @@ import argparse
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 import tyro
-from tyro.conf import Suppress
 
-from .config import (
-    DistillConfig,
-    EvaluationConfig,
-    GradientMatchingConfig,
-    LanguageModelingConfig,
-    PoolConfig,
-    flatten,
-    load_config,
-)
+from .arguments import CompareArguments, DistillArguments, DistillDials, EvaluateArguments, SelectArguments
+from .config import RecipeConfig, check_numbers, flatten, load_config
 from .errors import GenerationError, InputError
 
 USAGE = """\
@@ -33,42 +25,14 @@ usage: dilm VERB [OPTIONS]
 Distil a labelled text dataset into a few readable texts that train any classifier.
 
   dilm distill [TASK]   learn to write, over-generate, select, evaluate, report
+  dilm select TASK      pick coresets of real texts, or of a pool
+  dilm evaluate SETS    train fresh learners on sets, ours or anyone's, and test them
+  dilm compare RESULTS  put results side by side, with tests of significance
   dilm --version        print the version
 
 Example: dilm distill mine.csv --text review --label stars --dpc 20
-Options: dilm distill --help
+Options: dilm VERB --help
 """
-
-
-@dataclass(frozen=True)
-class DistillArguments(DistillConfig):
-    """Distil a labelled text dataset into a few texts per class, and measure them.
-
-    Example: dilm distill mine.csv --text review --label stars --dpc 5 10 20
-
-    The settings of the stages are options too, as in --gradient-matching.max-steps 100: see --help-all.
-    """
-
-    preset: str = "embedded"
-    """Values that fit together: embedded, fast or paper."""
-    config: str | None = None
-    """YAML file with settings, laid over the preset."""
-    resume: bool = False
-    """Go on with the run in the output folder (by default the last one of the task)."""
-    quiet: bool = False
-    """Print nothing."""
-
-
-@dataclass(frozen=True)
-class DistillDials(DistillArguments):
-    language_modeling: Suppress[LanguageModelingConfig] = field(default_factory=LanguageModelingConfig)
-    gradient_matching: Suppress[GradientMatchingConfig] = field(default_factory=GradientMatchingConfig)
-    pool: Suppress[PoolConfig] = field(default_factory=PoolConfig)
-    evaluation: Suppress[EvaluationConfig] = field(default_factory=EvaluationConfig)
-
-
-# The short help says the same with the stages left out.
-DistillDials.__doc__ = DistillArguments.__doc__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Terminated) as interruption:
-        print("\ninterrupted; finished stages are kept: the same command with --resume goes on", file=sys.stderr)
+        print(
+            "\ninterrupted; finished stages are kept: the same command goes on (dilm distill: with --resume)",
+            file=sys.stderr,
+        )
         return 143 if isinstance(interruption, Terminated) else 130
 
 
@@ -126,8 +93,7 @@ def distill(arguments: list[str]) -> int:
     known, values = flatten(defaults), flatten(parsed)
     given = nested({key: values[key] for key in known if values[key] != known[key] or key == "task"})
     load_config(chosen.preset, chosen.config, given)  # a value out of range is told before anything heavy is imported
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    quiet_libraries()
     from .pipeline import distill as run
 
     run(
@@ -136,8 +102,8 @@ def distill(arguments: list[str]) -> int:
     return 0
 
 
-def shallow(config: DistillConfig) -> dict[str, Any]:
-    """The fields of a configuration as keywords."""
+def shallow(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass as keywords."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
@@ -153,7 +119,71 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-VERBS = {"distill": distill}
+def evaluate(arguments: list[str]) -> int:
+    """The verb `evaluate`."""
+    parsed = tyro.cli(EvaluateArguments, prog="dilm evaluate", args=arguments)
+    check_numbers({key: value for key, value in shallow(parsed).items() if key not in ("sets", "learner")})
+    if not parsed.sets:
+        raise InputError("no sets; pass jsonl files or folders of them, as in dilm evaluate runs/mine --task mine.csv")
+    quiet_libraries()
+    if parsed.processes > 1 and "RANK" not in os.environ:
+        return spread(parsed.processes, ["evaluate", *arguments])
+    from .measure import evaluate as run
+
+    recipe = RecipeConfig(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(RecipeConfig)})
+    own = {key: value for key, value in shallow(parsed).items() if key not in (*flatten(recipe), "processes")}
+    results = run(own.pop("sets"), learners=own.pop("learner"), recipe=recipe, **own)
+    if not parsed.quiet and int(os.environ.get("RANK", "0")) == 0:
+        from .evaluation.comparison import compare as compare_rows
+        from .report.comparison import comparison_markdown
+
+        print(comparison_markdown(compare_rows(results["rows"]), brief=True))
+        print(f"results: {parsed.output}; every figure: dilm compare {parsed.output}")
+    return 0
+
+
+def select(arguments: list[str]) -> int:
+    """The verb `select`."""
+    parsed = tyro.cli(SelectArguments, prog="dilm select", args=arguments)
+    check_numbers(shallow(parsed))
+    quiet_libraries()
+    from .baselines import select as run
+
+    paths = run(**shallow(parsed))
+    if not parsed.quiet:
+        print(f"{len(paths)} sets in {parsed.output_dir}; measure them with dilm evaluate {parsed.output_dir}")
+    return 0
+
+
+def compare(arguments: list[str]) -> int:
+    """The verb `compare`."""
+    parsed = tyro.cli(CompareArguments, prog="dilm compare", args=arguments)
+    if not parsed.results:
+        raise InputError("no results; pass files of dilm evaluate or run folders")
+    quiet_libraries()
+    from .measure import compare as run
+    from .report.comparison import comparison_markdown
+
+    comparison = run(parsed.results, metric=parsed.metric, against=parsed.against, output=parsed.output)
+    print(comparison_markdown(comparison), end="")
+    return 0
+
+
+def spread(processes: int, arguments: list[str]) -> int:
+    """The same command in several processes that find each other (what torchrun does); returns the exit code."""
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "dilm"]
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    return subprocess.run([*command, *arguments], env=environment, check=False).returncode
+
+
+def quiet_libraries() -> None:
+    """No warnings about forks, no telemetry."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+VERBS = {"distill": distill, "select": select, "evaluate": evaluate, "compare": compare}
 
 
 if __name__ == "__main__":

@@ -101,26 +101,35 @@ class PoolConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(OptimizationConfig):
-    """Fresh learners trained on each set and tested (section 4.1)."""
+class RecipeConfig(OptimizationConfig):
+    """How fresh learners are trained on a set and tested (section 4.1)."""
 
-    learners: tuple[str, ...] = ("probe", "finetune")
-    """Kinds of learner: frozen features with logistic regression, fine-tuning."""
-    baselines: tuple[str, ...] = ("random", "k-centers")
-    """Coresets of real texts of the same size that are measured beside the distilled sets."""
-    seeds: int = 5
-    """Fine-tuning runs per set."""
-    fine_tuned_sets: int = 20
-    """At most this many sets per method and size are fine-tuned on (the probe takes all)."""
     warmup_steps: float = 0.5
+    """Steps of linear warm-up; below 1 it is a share of all steps."""
+    seeds: int = 5
+    """Runs per set, for learners that chance has a part in."""
     max_texts: int = 10_000
     """Test texts at most, a fixed random sample of the test split where it has more."""
     full_data_epochs: float = 3.0
-    """Passes of the full-data classifier over the training texts, at most; see also full_data_steps."""
+    """Passes of a learner over the full training data, at most; see also full_data_steps."""
     full_data_steps: int = 2000
-    """Steps of the classifier trained on the full data: the ceiling in the table, and the judge of labels."""
+    """Steps of a learner trained on the full data: the ceiling in the table, and the judge of labels."""
     full_data_learning_rate: float = 5e-5
     """Its learning rate."""
+    icl_calibrated: bool = False
+    """In-context learning: divide by the probabilities after texts without content (contextual calibration)."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(RecipeConfig):
+    """The evaluation at the end of a run: distilled sets beside coresets of real texts."""
+
+    learners: tuple[str, ...] = ("probe", "finetune")
+    """Learners: probe, finetune, scratch or icl, alone (the run's learner) or with :ID; tfidf."""
+    baselines: tuple[str, ...] = ("random", "k-centers")
+    """Coresets of real texts of the same size that are measured beside the distilled sets; see dilm select."""
+    fine_tuned_sets: int = 20
+    """At most this many sets per method and size are fine-tuned on (other learners take all)."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +277,12 @@ _NON_NEGATIVE = {"seed", "warmup_steps", "weight_decay", "language_modeling.max_
 
 def check_ranges(config: DistillConfig) -> None:
     """InputError for the first value that no run could work with."""
-    for key, value in flatten(config).items():
+    check_numbers(flatten(config))
+
+
+def check_numbers(values: dict[str, Any]) -> None:
+    """InputError for the first setting that is out of range, or names something twice."""
+    for key, value in values.items():
         name = key.rpartition(".")[2]
         numbers = value if isinstance(value, tuple) else (value,)
         if name == "dpc" and not numbers:
@@ -286,8 +300,3 @@ def check_ranges(config: DistillConfig) -> None:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
             if name == "top_p" and number > 1:
                 raise InputError(f"'top_p' must be at most 1; found {number}")
-    for name, known in (("learners", ("probe", "finetune")), ("baselines", ("random", "k-centers"))):
-        for item in getattr(config.evaluation, name):
-            if item not in known:
-                hint = suggest(item, known)
-                raise InputError(f"evaluation.{name}: no '{item}'{hint}; known: {', '.join(known)}")

@@ -19,11 +19,13 @@ from transformers.models.auto.modeling_auto import (
 from . import stages
 from .config import DistillConfig, flatten, load_config
 from .errors import InputError
+from .evaluation.learners import parse_learner
 from .models.loading import check_model
 from .models.offline import OFFLINE, resolve
 from .progress import Reporter
 from .report import write_report
 from .run_folder import Run, open_run_folder, write_json
+from .selection import check_method
 from .task import Task, check_dpc, load_task
 from .workspace import Workspace
 
@@ -83,6 +85,10 @@ def check(task: Task, config: DistillConfig) -> None:
     """InputError, before any long work, for sizes and models that no run could work with."""
     for dpc in config.dpc:
         check_dpc(task, dpc)
+    for name in config.evaluation.learners:
+        parse_learner(name, alone=True)
+    for method in config.evaluation.baselines:
+        check_method(method)
     if not len(task.dev):
         raise InputError(
             f"task {task.name} has one text per class, which leaves none to check on; it needs two or more"

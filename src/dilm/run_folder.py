@@ -106,9 +106,15 @@ def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
 
 MAY_DIFFER = (
     "gradient_matching.micro_batch_size",
-    *(f"evaluation.{name}" for name in ("learners", "baselines", "seeds", "fine_tuned_sets")),
+    *(
+        f"evaluation.{name}"
+        for name in (
+            *("learners", "baselines", "seeds", "fine_tuned_sets"),
+            *("learning_rate", "max_steps", "warmup_steps", "max_texts", "icl_calibrated"),
+        )
+    ),
 )
-"""Settings that a run may go on with other values of: they change no result, only how many there are."""
+"""Settings that a run may go on with other values of: they change no set, and evaluation runs what is missing."""
 
 
 def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Path:
@@ -130,14 +136,19 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
         raise InputError(f"{folder} is a file; pass another --output-dir")
     if folder.exists() and not isinstance(there, dict) and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run of dilm; pass another --output-dir")
-    packages = ("dilm", "torch", "transformers", "datasets", "scikit-learn")
-    record["versions"] = {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
+    record["versions"] = versions()
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         write_text(known, as_yaml(record))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
     return folder
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that figures depend on."""
+    packages = ("dilm", "torch", "transformers", "datasets", "scikit-learn")
+    return {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
 
 
 def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:

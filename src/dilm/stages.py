@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -15,15 +14,19 @@ import torch
 from . import pool as pools
 from .diagnostics import describe_matching, describe_texts, warnings
 from .errors import GenerationError, InputError
-from .evaluation.coresets import coresets, real_sample
-from .evaluation.fine_tuning import full_data_steps, train_on_full_data
-from .evaluation.protocol import Evaluator, TrainingSet, planned_runs, row_key
-from .evaluation.statistics import summarize
+from .evaluation.coresets import real_sample, stored_set, write_coresets
+from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
+from .evaluation.learners import make_learners
+from .evaluation.protocol import Evaluator, in_words
+from .evaluation.statistics import FULL, summarize
+from .evaluation.store import RowStore
+from .evaluation.training_sets import TrainingSet
 from .models.compute import make_optimizer
+from .models.feature_cache import pretrained_features
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
-from .run_folder import read_pool, read_set, row_text, set_path, whole_folder, write_pool, write_set, write_text
+from .run_folder import read_pool, row_text, set_path, whole_folder, write_pool, write_set
 from .task import TextInput
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
@@ -203,58 +206,65 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
 def distilled_sets(work: Workspace) -> list[TrainingSet]:
     """The sets in the run folder."""
     return [
-        TrainingSet("dilm", dpc, number, *read_set(set_path(work.folder, dpc, number)))
+        stored_set(work.folder, work.method, dpc, number)
         for dpc in work.config.dpc
         for number in range(work.config.sets)
     ]
 
 
+def baseline_sets(work: Workspace, learner: Learner) -> list[TrainingSet]:
+    """As many coresets of every baseline and size as there are distilled sets, made if they are not there yet."""
+    config, seed = work.config, work.seed("coresets")
+    folders = {method: work.checkpoints / "coresets" / method for method in config.evaluation.baselines}
+    wanted = [(dpc, number) for dpc in config.dpc for number in range(config.sets)]
+    todo = {m: [(d, n) for d, n in wanted if not set_path(folder, d, n).exists()] for m, folder in folders.items()}
+    if any(todo.values()):
+        texts, labels = real_sample(work.task, max(config.dpc), seed)
+        features = pretrained_features(learner, texts)
+
+        def write() -> Iterator[Path]:
+            for method, missing in todo.items():
+                names = work.task.label_names
+                yield from write_coresets(folders[method], method, missing, texts, labels, features, names, seed)
+
+        total = sum(map(len, todo.values()))
+        with work.timed("coresets"):
+            for _ in work.reporter.track(write(), "coresets of real texts", total):
+                pass
+    return [stored_set(folder, m, dpc, n) for m, folder in folders.items() for dpc, n in wanted]
+
+
 def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
-    config, path = work.config, work.checkpoints / "evaluation.jsonl"
-    rows = read_rows(path)
-    finished = {row_key(row) for row in rows}
-    evaluator = Evaluator(work.task, learner, config.learner, config.evaluation, config.seed)
-    methods = ("dilm", *config.evaluation.baselines)
-    names = [TrainingSet(m, dpc, n, [], []) for m in methods for dpc in config.dpc for n in range(config.sets)]
-    full = [("full", 0, 0, evaluator.named(kind), 0) for kind in config.evaluation.learners]
-    missing = {*full, *(evaluator.key(*run) for run in planned_runs(names, config.evaluation))} - finished
-    if not missing:
-        return rows
-    with work.timed("evaluation"), open(path, "a", encoding="utf-8") as store:
+    config = work.config
+    learners = make_learners(
+        work.evaluation_learners(),
+        work.task,
+        config.evaluation,
+        max_length=config.learner_max_length,
+        bf16=work.bf16,
+        device=work.device,
+        loaded={config.learner: learner},
+    )
+    evaluator, store = Evaluator(work.task, learners, config.evaluation), RowStore(work.checkpoints / "evaluation")
+    sets = [*distilled_sets(work), *baseline_sets(work, learner)]
+    planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
+    missing = store.missing(planned)
 
-        def keep(row: dict[str, Any]) -> None:
-            store.write(json.dumps(row) + "\n")
-            store.flush()
-            rows.append(row)
-
-        learner.reinitialize(config.seed)
-        texts, labels = real_sample(work.task, max(config.dpc), work.seed("coreset candidates"))
-        features = learner.features(texts)
-        for key in full:
-            if key in missing and key[3] == evaluator.named("probe"):
-                keep(evaluator.row(key, evaluator.probe(features, labels)))
-            elif key in missing:
+    def run() -> Iterator[dict[str, Any]]:
+        for one in missing:
+            tuned = one.learner if isinstance(one.learner, FineTuning) else None
+            if one.training_set.method == FULL and tuned and tuned.learner is learner:  # it has been trained already
                 work.become_judge(learner)
-                keep(evaluator.row(key, evaluator.predictions()))
-        sets = [*distilled_sets(work), *coresets(config, texts, labels, features)]
-        runs = evaluator.runs(sets, finished)
-        for row in work.reporter.track(runs, "evaluation, runs", len(missing - {*full}), _in_words):
-            keep(row)
-    return rows
+                yield evaluator.row(one, tuned.test(evaluator.held_out))
+            else:
+                yield from evaluator.run([one])
 
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The finished runs; a last line that an interruption tore is dropped from the file too."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    write_text(path, "".join(line + "\n" for line in lines[:-1]))
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def _in_words(row: dict[str, Any]) -> str:
-    return f"{row['method']} dpc {row['dpc']} set {row['set']} {row['learner']}: {row['accuracy']:.3f}"
+    if missing:
+        with work.timed("evaluation"):
+            for _ in work.reporter.track(store.keep(run()), "evaluation, runs", len(missing), in_words):
+                pass
+    return store.finished(planned)
 
 
 def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], samples: dict[str, Any]) -> dict[str, Any]:

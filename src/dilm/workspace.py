@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .config import DistillConfig
+from .evaluation.training_sets import method_name
 from .models.compute import default_device, derived_seed, native_bf16
 from .models.generator import Generator
 from .models.learner import Learner
@@ -54,6 +56,16 @@ class Workspace:
             times = self.read("seconds", {})
             times[stage] = round(times.get(stage, 0) + time.monotonic() - start, 1)
             self.write("seconds", times)
+
+    @property
+    def method(self) -> str:
+        """The name of the run's sets in the results: without stage 2 they are the paper's vanilla LM."""
+        return method_name(dataclasses.asdict(self.config)) or ""
+
+    def evaluation_learners(self) -> list[str]:
+        """Names of the learners of the evaluation: a kind alone means the run's own learner."""
+        names = self.config.evaluation.learners
+        return [name if ":" in name or name == "tfidf" else f"{name}:{self.config.learner}" for name in names]
 
     # -- models ------------------------------------------------------------------------------------------------
 

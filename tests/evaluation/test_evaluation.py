@@ -1,18 +1,21 @@
-"""The protocol: runs, rows, statistics."""
+"""The protocol: planned runs, rows on disk, statistics."""
 
 import json
 
 import numpy as np
 import pytest
 
-from dilm.config import DistillConfig, EvaluationConfig
-from dilm.evaluation.coresets import coresets, real_sample
-from dilm.evaluation.fine_tuning import fine_tune, full_data_steps, shuffled_batches, train_on_full_data
-from dilm.evaluation.probing import probe
-from dilm.evaluation.protocol import Evaluator, TrainingSet, planned_runs, row_key
-from dilm.evaluation.statistics import set_means, summarize, welch
+from dilm.config import RecipeConfig
+from dilm.evaluation.coresets import real_sample, stored_set, write_coresets
+from dilm.evaluation.fine_tuning import FineTuning, full_data_steps, shuffled_batches, train_on_full_data
+from dilm.evaluation.learning_rate import choose_learning_rate
+from dilm.evaluation.probing import Probe, TfIdf, logistic_regression
+from dilm.evaluation.protocol import Evaluator, held_out, row_key
+from dilm.evaluation.statistics import metric_of, set_means, summarize, welch
+from dilm.evaluation.store import RowStore
+from dilm.evaluation.training_sets import TrainingSet
 
-CONFIG = EvaluationConfig(max_steps=3, seeds=2, fine_tuned_sets=1, max_texts=30)
+CONFIG = RecipeConfig(max_steps=3, seeds=2, max_texts=30)
 
 
 def some_set(task, number=0, method="dilm", shift=0):
@@ -21,83 +24,131 @@ def some_set(task, number=0, method="dilm", shift=0):
     return TrainingSet(method, 4, number, task.texts("train", rows), labels[rows].tolist())
 
 
+def evaluator(task, learner, config=CONFIG):
+    return Evaluator(task, [Probe("probe:tiny", learner), FineTuning("finetune:tiny", learner, config)], config)
+
+
 def test_evaluating_twice_gives_the_same_rows_to_the_last_digit(task, learner):
     sets = [some_set(task, 0), some_set(task, 1, shift=4)]
-    evaluator = Evaluator(task, learner, "tiny", CONFIG, seed=0)
-    first = list(evaluator.runs(sets, set()))
-    assert first == list(Evaluator(task, learner, "tiny", CONFIG, seed=0).runs(sets, set()))
-    assert [(r["learner"], r["set"], r["seed"]) for r in first] == [
+    first = evaluator(task, learner)
+    planned = first.plan(sets, fine_tuned_sets=1)
+    rows = list(first.run(planned))
+    again = evaluator(task, learner)
+    assert list(again.run(again.plan(sets, 1)[::-1])) == rows[::-1]  # whatever came before
+    assert [(r["learner"], r["set"], r["seed"]) for r in rows] == [
         ("probe:tiny", 0, 0),
         ("probe:tiny", 1, 0),
         ("finetune:tiny", 0, 0),
         ("finetune:tiny", 0, 1),
     ]
-    assert len(planned_runs(sets, CONFIG)) == 4
-    json.dumps(first)
+    json.dumps(rows)
 
 
-def test_finished_runs_are_not_run_again(task, learner):
-    evaluator = Evaluator(task, learner, "tiny", CONFIG, seed=0)
-    rows = list(evaluator.runs([some_set(task)], set()))
-    assert list(evaluator.runs([some_set(task)], {row_key(row) for row in rows})) == []
+def test_finished_runs_are_not_run_again_unless_text_or_recipe_changed(task, learner, tmp_path):
+    store, first = RowStore(tmp_path), evaluator(task, learner)
+    planned = first.plan([some_set(task)])
+    assert len(list(store.keep(first.run(planned)))) == 3
+    assert RowStore(tmp_path, process=1).missing(planned) == []
+    assert [row_key(row) for row in store.finished(planned)] == [run.key for run in planned]
+    changed = evaluator(task, learner, RecipeConfig(max_steps=4, seeds=2, max_texts=30))
+    assert [run.learner.name for run in store.missing(changed.plan([some_set(task)]))] == ["finetune:tiny"] * 2
+    assert len(store.missing(first.plan([some_set(task, shift=1)]))) == 3
+    torn = tmp_path / "rows-0.jsonl"
+    torn.write_text(torn.read_text()[:-5])
+    assert len(RowStore(tmp_path).missing(planned)) == 1
 
 
-def test_pairs_with_two_classes_get_f1(pair_task, learner):
-    evaluator = Evaluator(pair_task, learner, "tiny", CONFIG, seed=0)
-    labels = evaluator.test_labels
-    row = evaluator.row(("dilm", 1, 0, "probe:tiny", 0), labels)
+def test_pairs_with_two_classes_get_f1_and_a_constant_prediction_is_flagged(pair_task, learner):
+    one = Evaluator(pair_task, [TfIdf()], CONFIG)
+    [run] = one.plan([some_set(pair_task)])
+    labels = one.held_out.labels
+    row = one.row(run, labels)
     assert row["accuracy"] == 1 and row["f1"] == 1 and not row["collapsed"]
-    assert evaluator.row(("dilm", 1, 0, "probe:tiny", 0), np.zeros_like(labels))["collapsed"]
+    assert one.row(run, np.zeros_like(labels))["collapsed"]
+    assert metric_of(row | {"accuracy": 0.5, "f1": 0.7}, "mean") == pytest.approx(0.6)
 
 
-def test_test_texts_are_a_fixed_sample_of_the_split(task, learner):
-    evaluator = Evaluator(task, learner, "tiny", CONFIG, seed=0)
-    assert len(evaluator.test_texts) == 30
-    assert evaluator.test_texts == Evaluator(task, learner, "tiny", CONFIG, seed=9).test_texts
+def test_test_texts_are_a_fixed_sample_of_the_split(task):
+    sample = held_out(task, "test", 30)
+    assert len(sample.texts) == 30 and sample.texts == held_out(task, "test", 30).texts
+    labels = dict(zip(task.texts("test"), task.labels("test").tolist(), strict=True))
+    assert [labels[text] for text in sample.texts] == sample.labels.tolist()
+
+
+def test_the_full_data_runs_reach_more_than_a_small_set(task, learner):
+    config = RecipeConfig(max_steps=3, seeds=1, max_texts=80, full_data_steps=3)
+    one = evaluator(task, learner, config)
+    rows = list(one.run(one.plan_full_data()))
+    assert [(row["method"], row["dpc"], row["learner"]) for row in rows] == [
+        ("full", 0, "probe:tiny"),
+        ("full", 0, "finetune:tiny"),
+    ]
+    words = Evaluator(task, [TfIdf()], config)
+    [full], [small] = (list(words.run(plan)) for plan in (words.plan_full_data(), words.plan([some_set(task)])))
+    assert full["accuracy"] > small["accuracy"] + 0.1
+
+
+def test_the_learning_rate_is_chosen_on_dev_and_stays(task, learner):
+    tuned = FineTuning("finetune:tiny", learner, RecipeConfig(max_steps=12))
+    told: list[str] = []
+    scores = choose_learning_rate(tuned, task, (1e-9, 3e-3), 4, told.append)
+    assert set(scores) == {"1e-09", "0.003"} and len(told) == 2
+    assert f"{tuned.config.learning_rate:g}" == max(scores, key=scores.get)
+    assert scores == choose_learning_rate(tuned, task, (1e-9, 3e-3), 4, told.append)
 
 
 def test_probe_learns_what_is_separable_and_survives_one_class():
     random = np.random.default_rng(0)
     labels = np.arange(40) % 2
     features = random.normal(size=(40, 5)) + 4 * labels[:, None]
-    assert (probe(features, labels, features) == labels).mean() > 0.95
-    assert probe(features[:3], np.array([1, 1, 1]), features[:2]).tolist() == [1, 1]
+    assert (logistic_regression(features, labels, features) == labels).mean() > 0.95
+    assert logistic_regression(features[:3], np.array([1, 1, 1]), features[:2]).tolist() == [1, 1]
 
 
-def test_small_sets_are_seen_whole_in_new_orders():
-    batches = shuffled_batches(["a", "b", "c"], [0, 1, 2], 2, seed=0)
+def test_small_sets_are_seen_whole_in_new_orders(learner):
+    texts = ["one", "two two two", "three three three three three"]
+    encoded = learner.encode(texts)
+    lengths = {len(text["input_ids"]): label for label, text in enumerate(encoded)}
+    batches = shuffled_batches(learner, encoded, [0, 1, 2], 2, seed=0)
     for _ in range(3):
-        (one, first), (two, second) = next(batches), next(batches)
-        assert sorted(one + two) == ["a", "b", "c"]
-        assert dict(zip(one + two, first + second, strict=True)) == {"a": 0, "b": 1, "c": 2}
+        seen = []
+        for batch in (next(batches), next(batches)):
+            for inputs, labels in batch:
+                assert [lengths[int(n)] for n in inputs["attention_mask"].sum(1)] == labels.tolist()
+                seen += labels.tolist()
+        assert sorted(seen) == [0, 1, 2]
 
 
 def test_fine_tuning_starts_fresh_every_time(task, learner):
-    chosen = some_set(task)
-    fine_tune(learner, chosen.texts, chosen.labels, CONFIG, seed=1)
-    first = learner.predict(chosen.texts)
-    fine_tune(learner, chosen.texts, chosen.labels, CONFIG, seed=1)
-    assert np.array_equal(learner.predict(chosen.texts), first)
+    tuned, test = FineTuning("f", learner, CONFIG), held_out(task, "dev", 20)
+    tuned.fit(some_set(task), seed=1)
+    first = learner.predict(test.texts)
+    tuned.fit(some_set(task, shift=9), seed=2)
+    tuned.fit(some_set(task), seed=1)
+    assert np.array_equal(learner.predict(test.texts), first)
+    assert np.array_equal(tuned.test(test), first.argmax(1))
 
 
 def test_full_data_training_ends_at_epochs_or_steps(task, learner):
-    few = EvaluationConfig(full_data_steps=4, full_data_epochs=1, batch_size=32)
+    few = RecipeConfig(full_data_steps=4, full_data_epochs=1, batch_size=32)
     assert full_data_steps(task, few) == 4 == len(list(train_on_full_data(learner, task, few, seed=0)))
-    assert full_data_steps(task, EvaluationConfig(full_data_epochs=1, batch_size=32)) == -(-len(task.train) // 32)
+    assert full_data_steps(task, RecipeConfig(full_data_epochs=1, batch_size=32)) == -(-len(task.train) // 32)
 
 
-def test_coresets_are_balanced_real_texts_and_differ_by_set(task):
+def test_coresets_are_balanced_real_texts_and_differ_by_set(task, tmp_path):
     texts, labels = real_sample(task, 3, seed=0)
     assert sorted(texts) == sorted(task.texts("train"))
-    config = DistillConfig(dpc=(3,), sets=2)
     features = np.random.default_rng(0).normal(size=(len(texts), 4))
-    found = list(coresets(config, texts, labels, features))
-    assert [(s.method, s.number) for s in found] == [("random", 0), ("random", 1), ("k-centers", 0), ("k-centers", 1)]
     train = dict(zip(task.texts("train"), task.labels("train").tolist(), strict=True))
-    for coreset in found:
-        assert coreset.labels == [0, 0, 0, 1, 1, 1]
-        assert [train[text] for text in coreset.texts] == coreset.labels
-    assert found[0].texts != found[1].texts
+    for method in ("random", "kernel"):
+        folder = tmp_path / method
+        wanted = [(3, 0), (3, 1)]
+        assert len(list(write_coresets(folder, method, wanted, texts, labels, features, task.label_names, 0))) == 2
+        found = [stored_set(folder, method, dpc, number) for dpc, number in wanted]
+        for coreset in found:
+            assert coreset.labels == [0, 0, 0, 1, 1, 1]
+            assert [train[text] for text in coreset.texts] == coreset.labels
+        assert found[0].texts != found[1].texts and found[0].content != found[1].content
 
 
 def rows(method, accuracies, learner="probe:x"):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     BertForSequenceClassification,
     DebertaV2Config,
@@ -22,6 +24,9 @@ from transformers import (
 
 from dilm import InputError
 from dilm.config import OptimizationConfig
+from dilm.models import batching, feature_cache
+from dilm.models.compact_embedding import compact_embedding
+from dilm.models.feature_cache import pretrained_features
 from dilm.models.learner import Learner
 from dilm.training.learners import real_gradient
 
@@ -101,7 +106,7 @@ def test_reinitialize_brings_back_the_encoder_with_a_fresh_head(any_learner, tex
     before = any_learner.features(texts[:4])
     any_learner.reinitialize(1)
     head = any_learner.output_layer.weight.detach().clone()
-    batches = itertools.repeat((texts[:4], [0, 1, 2, 0]))
+    batches = itertools.repeat(any_learner.batch(texts[:4], [0, 1, 2, 0]))
     losses = list(any_learner.train(batches, OptimizationConfig(max_steps=3, learning_rate=1e-2), seed=0))
     assert len(losses) == 3 and not np.allclose(any_learner.features(texts[:4]), before, atol=1e-3)
     any_learner.reinitialize(1)
@@ -123,9 +128,8 @@ def test_training_is_reproducible_and_leaves_global_random_state_alone(learner, 
     def train(seed):
         learner.reinitialize(0)
         state = torch.get_rng_state()
-        losses = list(
-            learner.train(itertools.repeat((texts[:6], [0, 1] * 3)), OptimizationConfig(max_steps=4), seed=seed)
-        )
+        batches = itertools.repeat(learner.batch(texts[:6], [0, 1] * 3))
+        losses = list(learner.train(batches, OptimizationConfig(max_steps=4), seed=seed))
         assert torch.equal(torch.get_rng_state(), state)
         return losses
 
@@ -137,7 +141,7 @@ def test_training_is_reproducible_and_leaves_global_random_state_alone(learner, 
 
 def test_training_lowers_the_loss(learner, texts):
     steps = OptimizationConfig(max_steps=60, learning_rate=3e-3)
-    losses = list(learner.train(itertools.repeat((texts[:6], [0, 1] * 3)), steps, seed=0))
+    losses = list(learner.train(itertools.repeat(learner.batch(texts[:6], [0, 1] * 3)), steps, seed=0))
     assert losses[-1] < 0.5 * losses[0]
     assert (learner.predict(texts[:6]).argmax(1) == [0, 1] * 3).all()
 
@@ -157,3 +161,101 @@ def test_unknown_model_is_a_readable_error():
 def test_offline_learner_loads_by_path_and_name(hub_models):
     learner = Learner.from_pretrained(hub_models[1], 4, max_length=32)
     assert learner.num_classes == 4 and learner.has_linear_head
+
+
+def without_dropout(learner):
+    for module in learner.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return learner
+
+
+def test_groups_of_similar_length_train_as_one_batch_does(learner, texts, monkeypatch):
+    chosen, labels = [*texts[:5], "short", "short too"], [0, 1, 0, 1, 0, 1, 0]
+    steps = OptimizationConfig(max_steps=5, learning_rate=1e-3)
+    found = []
+    for cost in (0, 10_000):
+        monkeypatch.setattr(batching, "GROUP_COST", {"cpu": cost})
+        without_dropout(learner).reinitialize(0)
+        batch = learner.batch(chosen, labels)
+        assert (len(batch) == 1) == (cost > 0)
+        list(learner.train(itertools.repeat(batch), steps, seed=0))
+        found.append(learner.predict(chosen))
+    assert np.allclose(*found, atol=1e-4)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=7), st.integers(0, 40))
+def test_length_groups_are_the_cheapest(lengths, cost):
+    def price(groups):
+        return sum(max(lengths[i] for i in group) * len(group) + cost for group in groups)
+
+    groups = batching.length_groups(lengths, cost)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    cuts = itertools.product([False, True], repeat=len(order) - 1)
+    everything = ([g for g in _cut(order, chosen)] for chosen in cuts)
+    assert price(groups) == min(map(price, everything))
+
+
+def _cut(order, chosen):
+    group = [order[0]]
+    for place, cut in zip(order[1:], chosen, strict=True):
+        if cut:
+            yield group
+            group = []
+        group.append(place)
+    yield group
+
+
+def test_compact_embedding_trains_as_the_whole_one_does(any_learner, texts):
+    labels, steps = [0, 1, 2, 0], OptimizationConfig(max_steps=6, learning_rate=1e-2, weight_decay=0.3)
+    embeddings = any_learner.model.get_input_embeddings()
+    found = []
+    for compact in (False, True):
+        any_learner.reinitialize(0)
+        encoded = any_learner.encode(texts[:4])
+        ids = torch.tensor([i for text in encoded for i in text["input_ids"]] + [any_learner.tokenizer.pad_token_id])
+        batches = itertools.repeat(any_learner.batch(encoded, labels))
+        if compact:
+            with compact_embedding(any_learner.model, ids) as decay:
+                assert any_learner.model.get_input_embeddings().weight.shape[0] < embeddings.weight.shape[0]
+                list(any_learner.train(batches, steps, seed=0, after_step=decay.after_step))
+        else:
+            list(any_learner.train(batches, steps, seed=0))
+        assert any_learner.model.get_input_embeddings() is embeddings
+        found.append({name: value.clone() for name, value in any_learner.model.state_dict().items()})
+    for name, value in found[0].items():
+        assert torch.allclose(value.float(), found[1][name].float(), atol=1e-4), name
+
+
+def test_word_embeddings_are_the_pretrained_ones(learner, texts):
+    before = learner.model.get_input_embeddings().weight.detach().clone()
+    list(learner.train(itertools.repeat(learner.batch(texts[:2], [0, 1])), OptimizationConfig(max_steps=1), seed=0))
+    assert torch.equal(learner.word_embeddings(), before)
+
+
+def test_features_are_cached_by_content_and_the_cache_is_bounded(learner, texts, tmp_path, monkeypatch):
+    monkeypatch.setenv("DILM_CACHE", str(tmp_path))
+    first = pretrained_features(learner, texts[:6])
+    list(learner.train(itertools.repeat(learner.batch(texts[:2], [0, 1])), OptimizationConfig(max_steps=2), seed=0))
+    monkeypatch.setattr(learner, "features", lambda texts: pytest.fail("computed again"))
+    assert np.array_equal(pretrained_features(learner, texts[:6]), first)  # trained or not, from the cache
+    monkeypatch.undo()
+    monkeypatch.setenv("DILM_CACHE", str(tmp_path))
+    assert not np.array_equal(pretrained_features(learner, texts[1:7]), first)
+    learner.max_length = 5
+    del learner.fingerprint  # another length is another content
+    assert not np.array_equal(pretrained_features(learner, texts[:6]), first)
+    files = list((tmp_path / "features").iterdir())
+    assert len(files) == 3 and all(file.suffix == ".npy" for file in files)
+    files[0].write_bytes(b"damaged")
+    for start in range(8):
+        monkeypatch.setattr(feature_cache, "MAX_BYTES", 2000)
+        assert len(pretrained_features(learner, texts[start : start + 4])) == 4
+    assert sum(file.stat().st_size for file in (tmp_path / "features").iterdir()) <= 2000
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(learner, texts, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("DILM_CACHE", str(tmp_path / "file"))
+    assert pretrained_features(learner, texts[:3]).shape == (3, 32)

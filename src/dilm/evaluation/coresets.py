@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
-from ..config import DistillConfig
 from ..models.compute import derived_seed
-from ..selection import METHODS
+from ..run_folder import read_set, set_path, write_set
+from ..selection import METHODS, Reference
 from ..task import Task, TextInput
-from .protocol import TrainingSet
+from .training_sets import TrainingSet
 
 CANDIDATES, CANDIDATES_PER_CLASS = 100_000, 20_000
-"""Real texts at most, in all and of a class, among which baselines choose and the full-data probe learns."""
+"""Real texts at most, in all and of a class, among which baselines choose and from which full-data learners learn."""
 
 
 def real_sample(task: Task, at_least: int, seed: int) -> tuple[list[TextInput], np.ndarray]:
@@ -25,12 +26,26 @@ def real_sample(task: Task, at_least: int, seed: int) -> tuple[list[TextInput], 
     return task.texts("train", rows), labels[rows]
 
 
-def coresets(
-    config: DistillConfig, texts: list[TextInput], labels: np.ndarray, features: np.ndarray
-) -> Iterator[TrainingSet]:
-    """As many coresets of every baseline and size as there are distilled sets."""
-    for method in config.evaluation.baselines:
-        for dpc in config.dpc:
-            for number in range(config.sets):
-                chosen = METHODS[method](features, labels, dpc, derived_seed(config.seed, method, number))
-                yield TrainingSet(method, dpc, number, [texts[i] for i in chosen], labels[chosen].tolist())
+def write_coresets(
+    folder: Path,
+    method: str,
+    wanted: Iterable[tuple[int, int]],
+    texts: list[TextInput],
+    labels: np.ndarray,
+    features: np.ndarray,
+    names: tuple[str, ...],
+    seed: int,
+    reference: Reference | None = None,
+) -> Iterator[Path]:
+    """Select and write the sets (dpc, number) that are wanted; yields each file's path."""
+    for dpc, number in wanted:
+        chosen = METHODS[method](features, labels, dpc, derived_seed(seed, method, number), reference)
+        path = set_path(folder, dpc, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_set(path, [texts[i] for i in chosen], labels[chosen].tolist(), names)
+        yield path
+
+
+def stored_set(folder: Path, method: str, dpc: int, number: int) -> TrainingSet:
+    """A set that was written below the folder of its method."""
+    return TrainingSet(method, dpc, number, *read_set(set_path(folder, dpc, number)))

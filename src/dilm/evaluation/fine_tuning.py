@@ -1,56 +1,100 @@
-"""Fine-tuning: a learner with a fresh head trained on a small set, or on the full data."""
+"""Fine-tuning: an encoder with a fresh head trained on a small set, or on the full data."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
+from jaxtyping import Int
 
-from ..config import EvaluationConfig, OptimizationConfig
-from ..models.learner import Learner
-from ..task import Task, TextInput
+from ..config import OptimizationConfig, RecipeConfig
+from ..models.compact_embedding import compact_embedding
+from ..models.learner import Batch, Encoded, Learner
+from ..task import Task
 from ..training.minibatches import RealBatches
+from .training_sets import HeldOut, TrainingSet
+
+
+class FineTuning:
+    """The paper's recipe (section 4.1): the pretrained encoder with a fresh head, trained on the set."""
+
+    seeded = True
+
+    def __init__(self, name: str, learner: Learner, config: OptimizationConfig):
+        self.name, self.learner, self.config = name, learner, config
+        self._encoded: WeakKeyDictionary[HeldOut, Encoded] = WeakKeyDictionary()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"model": self.learner.fingerprint, **optimization(self.config)}
+
+    def check(self, training_set: TrainingSet) -> None:
+        """Any set will do."""
+
+    def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
+        self.fit(training_set, seed)
+        return self.test(held_out)
+
+    def fit(self, training_set: TrainingSet, seed: int) -> None:
+        """Leave the learner trained on the set."""
+        learner = self.learner
+        learner.reinitialize(seed)
+        encoded = learner.encode(training_set.texts)
+        ids = {i for text in encoded for i in text["input_ids"]} | {int(learner.model.config.pad_token_id or 0)}
+        with compact_embedding(learner.model, torch.tensor(sorted(ids), device=learner.device)) as decay:
+            batches = shuffled_batches(learner, encoded, training_set.labels, self.config.batch_size, seed)
+            for _ in learner.train(batches, self.config, seed=seed, after_step=decay.after_step):
+                pass
+
+    def test(self, held_out: HeldOut) -> Int[np.ndarray, " m"]:
+        """Classes that the learner as it is now gives the texts; they are tokenised once."""
+        if held_out not in self._encoded:
+            self._encoded[held_out] = self.learner.encode(held_out.texts)
+        return self.learner.predict(self._encoded[held_out]).argmax(1)
+
+
+def optimization(config: OptimizationConfig) -> dict[str, Any]:
+    """The settings of the optimiser, without those of a dataclass that extends them."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(OptimizationConfig)}
 
 
 def shuffled_batches(
-    texts: list[TextInput], labels: list[int], batch_size: int, seed: int
-) -> Iterator[tuple[list[TextInput], list[int]]]:
-    """Endless epochs over a small set, each in a new order; a set that fits into one batch is one batch."""
+    learner: Learner, encoded: Encoded, labels: list[int], batch_size: int, seed: int
+) -> Iterator[Batch]:
+    """Endless epochs over a small set, each in a new order; a set that fits into one batch is the same batch always."""
     random = np.random.default_rng(seed)
+    if len(encoded) <= batch_size:
+        whole = learner.batch(encoded, labels)
+        while True:
+            yield whole
     while True:
-        order = random.permutation(len(texts))
-        for start in range(0, len(texts), batch_size):
+        order = random.permutation(len(encoded))
+        for start in range(0, len(encoded), batch_size):
             rows = order[start : start + batch_size].tolist()
-            yield [texts[i] for i in rows], [labels[i] for i in rows]
+            yield learner.batch([encoded[i] for i in rows], [labels[i] for i in rows])
 
 
-def fine_tune(
-    learner: Learner, texts: list[TextInput], labels: list[int], config: OptimizationConfig, seed: int
-) -> None:
-    """The paper's recipe (section 4.1): the pretrained encoder with a fresh head, trained on the set."""
-    learner.reinitialize(seed)
-    batches = shuffled_batches(texts, labels, config.batch_size, seed)
-    for _ in learner.train(batches, config, seed=seed):
-        pass
-
-
-def full_data_steps(task: Task, config: EvaluationConfig) -> int:
+def full_data_steps(task: Task, config: RecipeConfig) -> int:
     """Steps of training on the full data: full_data_epochs or full_data_steps, whichever comes first."""
     per_epoch = len(task.train) / min(config.batch_size, len(task.train))
     return min(config.full_data_steps, math.ceil(config.full_data_epochs * per_epoch))
 
 
-def train_on_full_data(learner: Learner, task: Task, config: EvaluationConfig, seed: int) -> Iterator[float]:
+def train_on_full_data(learner: Learner, task: Task, config: RecipeConfig, seed: int) -> Iterator[float]:
     """Fine-tune on the whole training split; yields each step's loss."""
     learner.reinitialize(seed)
     steps = OptimizationConfig(
-        learning_rate=config.full_data_learning_rate,
-        max_steps=full_data_steps(task, config),
-        batch_size=config.batch_size,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=0.1,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+        **optimization(config)
+        | {
+            "learning_rate": config.full_data_learning_rate,
+            "max_steps": full_data_steps(task, config),
+            "warmup_steps": 0.1,
+        }
     )
-    return learner.train(iter(RealBatches(task, config.batch_size, seed)), steps, seed=seed)
+    batches = (learner.batch(*batch) for batch in RealBatches(task, config.batch_size, seed))
+    return learner.train(batches, steps, seed=seed)

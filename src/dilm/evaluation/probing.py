@@ -1,20 +1,84 @@
-"""A frozen encoder with logistic regression on its mean-pooled features."""
+"""Logistic regression, on features of a frozen encoder or on TF-IDF: deterministic, so one run a set."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+
+from ..models.feature_cache import pretrained_features
+from ..models.learner import Learner
+from ..task import TextInput
+from .training_sets import HeldOut, TrainingSet
 
 REGULARIZATION = 10.0
 """C of the logistic regression, the same for every set: features have unit length, and 1 would be strong for them."""
 
 
-def probe(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], test_features: Float[np.ndarray, "m d"]
-) -> Int[np.ndarray, " m"]:
-    """Predicted classes of the test texts; deterministic, so it needs no seed."""
+def logistic_regression(features: Any, labels: Int[np.ndarray, " n"], test_features: Any) -> Int[np.ndarray, " m"]:
+    """Predicted classes of the rows of `test_features` [m, d] after fitting on `features` [n, d]."""
     if len(np.unique(labels)) == 1:
-        return np.full(len(test_features), labels[0])
+        return np.full(test_features.shape[0], labels[0])
     model = LogisticRegression(C=REGULARIZATION, max_iter=2000)
     return model.fit(features, labels).predict(test_features)
+
+
+class Probe:
+    """A frozen encoder with logistic regression on its mean-pooled features."""
+
+    seeded = False
+
+    def __init__(self, name: str, learner: Learner):
+        self.name, self.learner = name, learner
+        self._features: tuple[HeldOut, Float[np.ndarray, "m d"]] | None = None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"model": self.learner.fingerprint, "C": REGULARIZATION}
+
+    def check(self, training_set: TrainingSet) -> None:
+        """Any set will do."""
+
+    def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
+        if self._features is None or self._features[0] is not held_out:
+            self._features = held_out, pretrained_features(self.learner, held_out.texts)
+        features = pretrained_features(self.learner, training_set.texts)
+        return logistic_regression(features, np.array(training_set.labels), self._features[1])
+
+
+class TfIdf:
+    """Words and word pairs of the set with logistic regression: a learner that knows no other text."""
+
+    seeded = False
+    name = "tfidf"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"C": REGULARIZATION}
+
+    def check(self, training_set: TrainingSet) -> None:
+        """Any set will do."""
+
+    def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]")
+        vectorizer.fit(_sides(training_set.texts, 0) + _sides(training_set.texts, 1))
+        features, test = (_tfidf(vectorizer, texts) for texts in (training_set.texts, held_out.texts))
+        return logistic_regression(features, np.array(training_set.labels), test)
+
+
+def _sides(texts: list[TextInput], side: int) -> list[str]:
+    """First or second texts; single texts have no second."""
+    return [text if isinstance(text, str) else text[side] for text in texts if side == 0 or not isinstance(text, str)]
+
+
+def _tfidf(vectorizer: TfidfVectorizer, texts: list[TextInput]) -> Any:
+    """[n, v]; for pairs both sides, what they share and what they do not, so that a linear model can compare them."""
+    first = vectorizer.transform(_sides(texts, 0))
+    if isinstance(texts[0], str):
+        return first
+    second = vectorizer.transform(_sides(texts, 1))
+    return sparse.hstack([first, second, first.multiply(second), abs(first - second)]).tocsr()

@@ -2,107 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import f1_score
 
-from ..config import EvaluationConfig
+from ..config import RecipeConfig
 from ..models.compute import derived_seed
-from ..models.learner import Learner
-from ..task import Task, TextInput
-from .fine_tuning import fine_tune
-from .probing import probe
-from .statistics import Row
+from ..task import Task
+from .coresets import real_sample
+from .fine_tuning import FineTuning, full_data_steps, train_on_full_data
+from .in_context import InContext
+from .learners import EvaluationLearner
+from .scratch import Scratch
+from .statistics import FULL, Row
+from .training_sets import HeldOut, TrainingSet
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """A small labelled set under test: distilled texts, or a coreset of real ones."""
+class PlannedRun:
+    """One training: a set, a learner, a seed. `key` tells it from all others, also after a change of text or recipe."""
 
-    method: str
-    dpc: int
-    number: int
-    texts: list[TextInput]
-    labels: list[int]
+    training_set: TrainingSet
+    learner: EvaluationLearner
+    seed: int
+    recipe: str
 
-
-Key = tuple[str, int, int, str, int]
-
-
-def row_key(row: Row) -> Key:
-    """What identifies a run: method, dpc, set, learner, seed."""
-    return row["method"], row["dpc"], row["set"], row["learner"], row["seed"]
+    @property
+    def key(self) -> tuple:
+        chosen = self.training_set
+        return chosen.method, chosen.dpc, chosen.number, self.learner.name, self.seed, self.recipe, chosen.content
 
 
-def planned_runs(sets: list[TrainingSet], config: EvaluationConfig) -> list[tuple[TrainingSet, str, int]]:
-    """Every run of the protocol, cheap learners first."""
-    runs = []
-    for kind in sorted(config.learners, key=("probe", "finetune").index):
-        for training_set in sets:
-            if kind == "probe":
-                runs.append((training_set, kind, 0))
-            elif training_set.number < config.fine_tuned_sets:
-                runs += [(training_set, kind, seed) for seed in range(config.seeds)]
-    return runs
+def row_key(row: Row) -> tuple:
+    """The key of the run that a row came from."""
+    return tuple(row.get(name) for name in ("method", "dpc", "set", "learner", "seed", "recipe", "content"))
+
+
+def in_words(row: Row) -> str:
+    """A row for people: `dilm dpc 10 set 0 finetune:offline: 0.812`."""
+    name = row["method"] if row["method"] == FULL else f"{row['method']} dpc {row['dpc']} set {row['set']}"
+    return f"{name} {row['learner']}: {row['accuracy']:.3f}" + (" (collapsed)" if row["collapsed"] else "")
+
+
+def held_out(task: Task, split: str, max_texts: int) -> HeldOut:
+    """The texts of a split, or a fixed random sample of it; in the order of the split."""
+    labels = task.labels(split)
+    rows = np.random.default_rng(derived_seed(f"{split} sample")).permutation(len(labels))[:max_texts]
+    rows.sort()
+    return HeldOut(task.texts(split, rows), labels[rows])
 
 
 class Evaluator:
-    """Trains and tests learners on sets; the test texts are read and encoded once."""
+    """Trains learners on sets and tests them; what is tested is read once."""
 
-    def __init__(self, task: Task, learner: Learner, learner_name: str, config: EvaluationConfig, seed: int):
-        self.task, self.learner, self.config, self.seed = task, learner, config, seed
-        self.learner_name = learner_name
-        labels = task.labels("test")
-        rows = np.random.default_rng(derived_seed("test sample")).permutation(len(labels))[: config.max_texts]
-        rows.sort()
-        self.test_texts, self.test_labels = task.texts("test", rows), labels[rows]
-        self._test_features: np.ndarray | None = None
+    def __init__(self, task: Task, learners: Sequence[EvaluationLearner], config: RecipeConfig, split: str = "test"):
+        self.task, self.learners, self.config = task, learners, config
+        self.held_out = held_out(task, split, config.max_texts)
+        self._common = {"task": task.fingerprint, "split": split, "max_texts": config.max_texts}
 
-    def named(self, kind: str) -> str:
-        """The learner's name in the results, such as `finetune:offline`."""
-        return f"{kind}:{self.learner_name}"
+    def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
+        """Every run: learner by learner, cheap ones first; then by seed and set, so that any beginning is balanced.
 
-    def key(self, training_set: TrainingSet, kind: str, seed: int) -> Key:
-        """The key of one planned run."""
-        return training_set.method, training_set.dpc, training_set.number, self.named(kind), seed
+        The first `fine_tuned_sets` sets of a method and size are fine-tuned on, all if None.
+        """
+        runs = []
+        for learner in self.learners:
+            chosen = list(sets)
+            if isinstance(learner, FineTuning) and fine_tuned_sets is not None:
+                chosen = [s for s in sets if s.number < fine_tuned_sets]
+            chosen.sort(key=lambda s: (s.number, s.dpc))
+            recipe = self._recipe(learner)
+            for seed in range(self.config.seeds if learner.seeded else 1):
+                runs += [PlannedRun(s, learner, seed, recipe) for s in chosen]
+        return runs
 
-    def runs(self, sets: list[TrainingSet], finished: set[Key]) -> Iterator[Row]:
-        """Yield the row of every planned run that is not finished yet."""
-        for training_set, kind, seed in planned_runs(sets, self.config):
-            key = self.key(training_set, kind, seed)
-            if key not in finished:
-                predict: Callable = self._probed if kind == "probe" else self._fine_tuned
-                yield self.row(key, predict(training_set, seed))
+    def plan_full_data(self) -> list[PlannedRun]:
+        """A run on all training texts (a sample of them where there are very many) for every learner that can."""
+        texts, labels = real_sample(self.task, 1, derived_seed("full data"))
+        everything = TrainingSet(FULL, 0, 0, texts, labels.tolist())
+        able = [learner for learner in self.learners if not isinstance(learner, InContext)]
+        return [PlannedRun(everything, learner, 0, self._recipe(learner)) for learner in able]
 
-    def row(self, key: Key, predictions: np.ndarray) -> Row:
-        """One line of results.json."""
-        method, dpc, number, learner, seed = key
+    def run(self, planned: Sequence[PlannedRun]) -> Iterator[Row]:
+        """Train, test, yield a row for each."""
+        for run in planned:
+            seed = derived_seed("evaluation", run.seed)
+            train_and_test = self._on_full_data if run.training_set.method == FULL else type(run.learner).predict
+            yield self.row(run, train_and_test(run.learner, run.training_set, self.held_out, seed))
+
+    def row(self, run: PlannedRun, predictions: np.ndarray) -> Row:
+        """One line of results.json; `collapsed`: the learner gives every text the same class."""
+        method, dpc, number, learner, seed, recipe, content = run.key
         row: dict[str, Any] = {"task": self.task.name, "method": method, "dpc": dpc, "set": number}
-        row |= {"learner": learner, "seed": seed, "accuracy": float((predictions == self.test_labels).mean())}
+        labels = self.held_out.labels
+        row |= {"learner": learner, "seed": seed, "accuracy": float((predictions == labels).mean())}
         if self.task.has_pairs and self.task.num_classes == 2:
-            row["f1"] = float(f1_score(self.test_labels, predictions))
-        return row | {"collapsed": bool(len(np.unique(predictions)) == 1)}
+            row["f1"] = float(f1_score(labels, predictions))
+        collapsed = bool(len(np.unique(predictions)) == 1)
+        return row | {"collapsed": collapsed, "recipe": recipe, "content": content}
 
-    def predictions(self) -> np.ndarray:
-        """Classes that the learner as it is now gives the test texts."""
-        return self.learner.predict(self.test_texts).argmax(1)
+    def _recipe(self, learner: EvaluationLearner) -> str:
+        """8 hex digits of all that decides a run besides the set and the number of the seed."""
+        settings = {"learner": learner.recipe, **self._common}
+        return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=4).hexdigest()
 
-    def _fine_tuned(self, training_set: TrainingSet, seed: int) -> np.ndarray:
-        run_seed = derived_seed(self.seed, "evaluation", seed)
-        fine_tune(self.learner, training_set.texts, training_set.labels, self.config, run_seed)
-        return self.predictions()
-
-    def _probed(self, training_set: TrainingSet, seed: int) -> np.ndarray:
-        self.learner.reinitialize(self.seed)
-        features = self.learner.features(training_set.texts)
-        return self.probe(features, np.array(training_set.labels))
-
-    def probe(self, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Predictions of logistic regression on features of the pretrained encoder."""
-        if self._test_features is None:
-            self.learner.reinitialize(self.seed)
-            self._test_features = self.learner.features(self.test_texts)
-        return probe(features, labels, self._test_features)
+    def _on_full_data(
+        self, learner: EvaluationLearner, training_set: TrainingSet, texts: HeldOut, seed: int
+    ) -> np.ndarray:
+        if isinstance(learner, FineTuning):
+            for _ in train_on_full_data(learner.learner, self.task, self.config, seed):
+                pass
+            return learner.test(texts)
+        if isinstance(learner, Scratch):
+            longer = dataclasses.replace(learner.config, max_steps=full_data_steps(self.task, self.config))
+            learner = Scratch(learner.name, learner.learner, longer)
+        return learner.predict(training_set, texts, seed)

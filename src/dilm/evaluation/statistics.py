@@ -10,7 +10,23 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_ind
 
+from ..errors import InputError
+
 Row = dict[str, Any]
+METRICS = ("accuracy", "f1", "mean")
+FULL = "full"
+"""Method of the rows of learners that were trained on all training texts; their DPC is 0."""
+
+
+def metric_of(row: Row, metric: str) -> float:
+    """accuracy, f1, or the mean of both (as the paper has it for QQP); rows without f1 count by accuracy.
+
+    Raises InputError for another metric.
+    """
+    if metric not in METRICS:
+        raise InputError(f"no metric '{metric}'; metrics: {', '.join(METRICS)}")
+    f1 = row.get("f1", row["accuracy"])
+    return {"accuracy": row["accuracy"], "f1": f1, "mean": (row["accuracy"] + f1) / 2}[metric]
 
 
 def summarize(rows: list[Row]) -> list[Row]:
@@ -39,7 +55,7 @@ def summarize(rows: list[Row]) -> list[Row]:
             line["f1"] = float(np.mean([row["f1"] for row in members]))
         for other in ("random", "k-centers"):
             baseline = groups.get((learner, dpc, other))
-            if baseline and method not in (other, "full"):
+            if baseline and method not in (other, FULL):
                 line[f"gain_{other}"] = line["mean"] - float(np.mean([row["accuracy"] for row in baseline]))
                 line[f"p_{other}"] = welch(set_means(members), set_means(baseline))
         summary.append(line)
@@ -56,11 +72,18 @@ def set_means(rows: list[Row]) -> np.ndarray:
 
 def welch(first: np.ndarray, second: np.ndarray) -> float | None:
     """Two-sided p-value of Welch's t-test; None with fewer than two values on a side or no spread at all."""
+    found = welch_interval(first, second)
+    return None if found is None else found[0]
+
+
+def welch_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float] | None:
+    """p-value as in `welch`, and the 95% interval of the difference of the means; None where there is no test."""
     if min(len(first), len(second)) < 2 or np.ptp(first) + np.ptp(second) < 1e-12:
         return None
     with warnings.catch_warnings():
         # One side may be all but constant; the other's spread still makes a test.
         warnings.simplefilter("ignore", RuntimeWarning)
         result: Any = ttest_ind(first, second, equal_var=False)
-    p = float(result.pvalue)
-    return None if math.isnan(p) else p
+        interval = result.confidence_interval()
+    found = float(result.pvalue), float(interval.low), float(interval.high)
+    return None if any(map(math.isnan, found)) else found

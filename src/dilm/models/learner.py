@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,11 +18,14 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ..config import OptimizationConfig
 from ..errors import InputError
 from ..task import TextInput
+from .batching import group_cost, length_groups
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
 from .loading import load_pretrained
 from .offline import resolve
 
 Encoded = list[dict[str, list[int]]]
+Batch = list[tuple[dict[str, Tensor], Tensor]]
+"""One training step: padded inputs and labels, on the learner's device, in groups of similar length."""
 
 
 class HeadView(NamedTuple):
@@ -87,6 +92,18 @@ class Learner:
     def num_classes(self) -> int:
         return self.output_layer.out_features
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits of all that decides the features: pretrained encoder, tokenizer, length and precision."""
+        digest = hashlib.blake2b(f"{self.max_length} {self.bf16} {self.device.type}".encode(), digest_size=16)
+        backend: Any = self.tokenizer.backend_tokenizer if self.tokenizer.is_fast else None
+        digest.update((backend.to_str() if backend else repr(sorted(self.tokenizer.get_vocab().items()))).encode())
+        inside = {id(p) for p in self.encoder.state_dict(keep_vars=True).values()}
+        for name, value in self.model.state_dict(keep_vars=True).items():
+            if id(value) in inside:
+                digest.update(name.encode() + self._pretrained[name].cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     # -- structure ---------------------------------------------------------------------------------------------
 
     def _find_output_layer(self) -> nn.Linear:
@@ -123,6 +140,12 @@ class Learner:
                     module.reset_parameters()
         self.model.eval()
 
+    def word_embeddings(self) -> Float[Tensor, "v d"]:
+        """The pretrained word embeddings, whatever the learner is now."""
+        embeddings: Any = self.model.get_input_embeddings()
+        name = next(name for name, value in self.model.named_parameters() if value is embeddings.weight)
+        return self._pretrained[name]
+
     # -- reading texts -----------------------------------------------------------------------------------------
 
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
@@ -132,15 +155,29 @@ class Learner:
         batch = self.tokenizer(firsts, seconds, truncation=True, max_length=self.max_length, split_special_tokens=True)
         return [{key: values[i] for key, values in batch.items()} for i in range(len(firsts))]
 
+    def _encoded(self, texts: Sequence[TextInput] | Encoded) -> Encoded:
+        if texts and isinstance(texts[0], dict):
+            return cast(Encoded, texts)
+        return self.encode(cast(Sequence[TextInput], texts))
+
     def collate(self, encoded: Encoded) -> dict[str, Tensor]:
         """Padded tensors on the learner's device."""
         batch = self.tokenizer.pad(encoded, return_tensors="pt")
         return {key: value.to(self.device) for key, value in batch.items()}
 
-    def _batches(self, texts: Sequence[TextInput], batch_size: int) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
+        """A training batch of texts, or of what `encode` made of them, and their classes."""
+        encoded = self._encoded(texts)
+        groups = length_groups([len(text["input_ids"]) for text in encoded], group_cost(self.device))
+        targets = torch.as_tensor(labels, device=self.device)
+        return [(self.collate([encoded[i] for i in rows]), targets[rows]) for rows in groups]
+
+    def padded_batches(
+        self, texts: Sequence[TextInput] | Encoded, batch_size: int
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Batches of similar length with the places of their texts, so that little is computed on padding."""
         for start in range(0, len(texts), 100 * batch_size):
-            encoded = self.encode(texts[start : start + 100 * batch_size])
+            encoded = self._encoded(texts[start : start + 100 * batch_size])
             order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]["input_ids"]))
             for first in range(0, len(order), batch_size):
                 rows = order[first : first + batch_size]
@@ -150,7 +187,7 @@ class Learner:
     def features(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n d"]:
         """Mean of the last hidden states over each text's tokens, of unit length: for selection and probing."""
         features: np.ndarray | None = None
-        for rows, batch in self._batches(texts, batch_size):
+        for rows, batch in self.padded_batches(texts, batch_size):
             with autocast(self.device, self.bf16):
                 hidden = self.encoder(**batch)[0].float()
             mask = batch["attention_mask"][..., None]
@@ -161,13 +198,13 @@ class Learner:
         return np.empty((0, 0), np.float32) if features is None else features
 
     @torch.no_grad()
-    def head_view(self, texts: Sequence[TextInput], batch_size: int = 128) -> HeadView:
+    def head_view(self, texts: Sequence[TextInput] | Encoded, batch_size: int = 128) -> HeadView:
         """Inputs of the last linear layer [n, d] and logits [n, c], float32, without dropout."""
         caught: list[Tensor] = []
         hook = self.output_layer.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
         inputs, logits = None, None
         try:
-            for rows, batch in self._batches(texts, batch_size):
+            for rows, batch in self.padded_batches(texts, batch_size):
                 with autocast(self.device, self.bf16):
                     out = self.model(**batch).logits
                 found = caught.pop()
@@ -184,8 +221,8 @@ class Learner:
             raise InputError("no texts to read")
         return HeadView(inputs, logits)
 
-    def predict(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n c"]:
-        """Logits [n, c]."""
+    def predict(self, texts: Sequence[TextInput] | Encoded, batch_size: int = 128) -> Float[np.ndarray, "n c"]:
+        """Logits [n, c] of texts, or of what `encode` made of them."""
         return self.head_view(texts, batch_size).logits.cpu().numpy()
 
     # -- losses as a function of parameters (for heads that are not one linear layer, and for scope: all) -------
@@ -213,23 +250,25 @@ class Learner:
 
     def train(
         self,
-        batches: Iterable[tuple[Sequence[TextInput], Sequence[int]]],
+        batches: Iterable[Batch],
         config: OptimizationConfig,
         *,
         seed: int,
+        after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     ) -> Iterator[float]:
         """Train on labelled batches for `config.max_steps`; an iterator that yields each step's loss."""
         optimizer, scheduler = make_optimizer(list(self.model.parameters()), config, config.max_steps)
         dropout = RandomStream(seed)
-        for _, (texts, labels) in zip(range(config.max_steps), batches, strict=False):
-            batch = self.collate(self.encode(texts))
-            targets = torch.as_tensor(labels, device=self.device)
+        for _, batch in zip(range(config.max_steps), batches, strict=False):
             self.model.train()
-            with dropout, autocast(self.device, self.bf16):
-                loss = nn.functional.cross_entropy(self.model(**batch).logits.float(), targets)
+            with dropout, autocast(self.device, self.bf16):  # one context: weights are cast once for all groups
+                logits = torch.cat([self.model(**inputs).logits.float() for inputs, _ in batch])
+                loss = nn.functional.cross_entropy(logits, torch.cat([labels for _, labels in batch]))
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
             optimizer.step()
+            if after_step is not None:
+                after_step(optimizer)
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
             self.model.eval()

@@ -1,44 +1,26 @@
-"""Coreset methods, all with one signature: (features [n, d], labels [n], k, seed) -> places [classes * k]."""
+"""Selection methods, all with one signature: (features [n, d], labels [n], k, seed) -> places [classes * k]."""
 
-from __future__ import annotations
+from ..errors import InputError, suggest
+from .base import Reference, Selector
+from .coverage import greedy_k_center, herding, k_centers, random
+from .kernel import kernel
+from .learned import gradient_match, loss_rank
 
-from collections.abc import Callable
-
-import numpy as np
-from jaxtyping import Float, Int
-
-from ..errors import InputError
-from .clustering import nearest_to_centers
-
-Selector = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
-
-
-def k_centers(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], k: int, seed: int
-) -> Int[np.ndarray, " m"]:
-    """k texts of every class: k-means within the class, then the member nearest to each centroid (section 3.3).
-
-    Returned class by class, in the order of the labels. Raises InputError if a class has fewer than k texts.
-    """
-    return _per_class(labels, k, lambda rows: nearest_to_centers(features[rows], k, seed))
+METHODS: dict[str, Selector] = {
+    "random": random,
+    "k-centers": k_centers,
+    "greedy-k-center": greedy_k_center,
+    "herding": herding,
+    "loss-rank": loss_rank,
+    "gradient-match": gradient_match,
+    "kernel": kernel,
+}
 
 
-def random(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], k: int, seed: int
-) -> Int[np.ndarray, " m"]:
-    """k texts of every class at random, without replacement. Raises InputError if a class has fewer than k."""
-    generator = np.random.default_rng(seed)
-    return _per_class(labels, k, lambda rows: generator.permutation(len(rows))[:k])
+def check_method(name: str) -> None:
+    """InputError if there is no such method."""
+    if name not in METHODS:
+        raise InputError(f"no method '{name}'{suggest(name, METHODS)}; methods: {', '.join(METHODS)}")
 
 
-METHODS: dict[str, Selector] = {"random": random, "k-centers": k_centers}
-
-
-def _per_class(labels: np.ndarray, k: int, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    chosen = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < k:
-            raise InputError(f"class {label} has {len(rows)} texts to choose from, {k} are asked for; lower --dpc")
-        chosen.append(rows[choose(rows)])
-    return np.concatenate(chosen)
+__all__ = ["METHODS", "Reference", "Selector", "check_method", "k_centers"]

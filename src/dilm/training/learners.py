@@ -95,7 +95,8 @@ class Trajectory:
             lr_scheduler_type="constant",
             max_steps=config.learner_steps * (config.inner_steps - 1),
         )
-        training = self.learner.train(self._batches, steps, seed=self.seed)
+        batches = (self.learner.batch(*batch) for batch in self._batches)
+        training = self.learner.train(batches, steps, seed=self.seed)
         yield 0
         for number in range(1, config.inner_steps):
             for _ in range(config.learner_steps):

@@ -1,0 +1,134 @@
+"""Fine-tuning runs per minute: a plain loop that loads the model for every run, against dilm's, in one process.
+
+    python benchmarks/evaluation_throughput.py --task path/to/sst2 --dpc 5 20
+
+Same model, sets, recipe and test texts. Prints one table; --output writes it as JSON with machine and versions.
+"""
+
+import argparse
+import contextlib
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from common import write_result
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_cosine_schedule_with_warmup
+
+import dilm
+from dilm.config import RecipeConfig
+from dilm.evaluation.coresets import real_sample
+from dilm.evaluation.fine_tuning import FineTuning
+from dilm.evaluation.protocol import HeldOut, held_out
+from dilm.evaluation.training_sets import TrainingSet
+from dilm.models.compute import default_device, native_bf16
+from dilm.models.learner import Learner
+from dilm.models.loading import quiet_transformers
+from dilm.models.offline import resolve
+from dilm.selection import METHODS
+
+
+def plain_run(source: str, chosen: TrainingSet, test: HeldOut, config: RecipeConfig, classes: int, seed: int) -> float:
+    """What one writes first: load, tokenise every batch, AdamW, float32."""
+    torch.manual_seed(seed)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=classes, dtype="float32")
+    model.to(default_device()).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    warmup = int(config.warmup_steps * config.max_steps)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, config.max_steps)
+    order: list[int] = []
+    for _ in range(config.max_steps):
+        if not order:
+            order = torch.randperm(len(chosen.texts)).tolist()
+        rows, order = order[: config.batch_size], order[config.batch_size :]
+        batch = encode(tokenizer, [chosen.texts[i] for i in rows], model.device)
+        model(**batch, labels=torch.tensor([chosen.labels[i] for i in rows], device=model.device)).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    model.eval()
+    correct = 0
+    with torch.no_grad():
+        for start in range(0, len(test.texts), 64):
+            logits = model(**encode(tokenizer, test.texts[start : start + 64], model.device)).logits
+            correct += int((logits.argmax(1).cpu().numpy() == test.labels[start : start + 64]).sum())
+    return correct / len(test.texts)
+
+
+def our_run(ours: FineTuning, chosen: TrainingSet, test: HeldOut) -> float:
+    return float((ours.predict(chosen, test, chosen.number) == test.labels).mean())
+
+
+def encode(tokenizer, texts, device):
+    pairs = None if isinstance(texts[0], str) else [second for _, second in texts]
+    firsts = [text if isinstance(text, str) else text[0] for text in texts]
+    return tokenizer(firsts, pairs, truncation=True, max_length=128, padding=True, return_tensors="pt").to(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="reviews")
+    parser.add_argument("--learner", default="offline")
+    parser.add_argument("--dpc", type=int, nargs="+", default=[5, 20])
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--max-steps", type=int, default=200)
+    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--output")
+    args = parser.parse_args()
+    task, config, device = dilm.load_task(args.task), RecipeConfig(max_steps=args.max_steps), default_device()
+    test = held_out(task, "dev", 1000)
+    texts, labels = real_sample(task, max(args.dpc), 0)
+    learners = {
+        name: Learner.from_pretrained(args.learner, task.num_classes, bf16=bf16, device=device)
+        for name, bf16 in (("float32", False), ("bfloat16", True))
+        if not bf16 or native_bf16(device)
+    }
+    rows = []
+    for dpc in args.dpc:
+        sets = []
+        for number in range(args.runs):
+            chosen = METHODS["random"](np.zeros((len(texts), 1)), labels, dpc, number)
+            sets.append(TrainingSet("random", dpc, number, [texts[i] for i in chosen], labels[chosen].tolist()))
+        if args.plain:
+            runs = [
+                lambda s=s: plain_run(resolve(args.learner), s, test, config, task.num_classes, s.number) for s in sets
+            ]
+            rows.append(measured("plain", dpc, runs))
+        for name, learner in learners.items():
+            ours = FineTuning("ours", learner, config)
+            runs = [partial(our_run, ours, s, test) for s in sets]
+            rows.append(measured(f"ours, {name}", dpc, runs))
+    base = {row["dpc"]: row["runs_per_minute"] for row in rows if row["name"] == "plain"}
+    print(f"{'loop':<16} {'dpc':>4} {'s/run':>8} {'runs/min':>9} {'ratio':>6} {'dev accuracy':>13}")
+    for row in rows:
+        with contextlib.suppress(KeyError):
+            row["ratio"] = row["runs_per_minute"] / base[row["dpc"]]
+        print(
+            f"{row['name']:<16} {row['dpc']:>4} {row['seconds']:>8.1f} {row['runs_per_minute']:>9.2f} "
+            f"{row.get('ratio', float('nan')):>6.2f} {row['accuracy']:>13.3f}"
+        )
+    if args.output:
+        write_result(args.output, {"rows": rows, "task": task.name, "max_steps": args.max_steps})
+
+
+def measured(name, dpc, runs):
+    times, scores = [], []
+    for run in runs:
+        start = time.perf_counter()
+        scores.append(run())
+        times.append(time.perf_counter() - start)
+    seconds = min(times)
+    return {
+        "name": name,
+        "dpc": dpc,
+        "seconds": seconds,
+        "runs_per_minute": 60 / seconds,
+        "accuracy": float(np.mean(scores)),
+    }
+
+
+if __name__ == "__main__":
+    main()

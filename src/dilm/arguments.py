@@ -1,0 +1,142 @@
+"""The options of each verb, as dataclasses: tyro makes the command line and its help from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tyro.conf import Positional, Suppress
+
+from .config import (
+    DistillConfig,
+    EvaluationConfig,
+    GradientMatchingConfig,
+    LanguageModelingConfig,
+    PoolConfig,
+    RecipeConfig,
+)
+
+
+@dataclass(frozen=True)
+class DistillArguments(DistillConfig):
+    """Distil a labelled text dataset into a few texts per class, and measure them.
+
+    Example: dilm distill mine.csv --text review --label stars --dpc 5 10 20
+
+    The settings of the stages are options too, as in --gradient-matching.max-steps 100: see --help-all.
+    """
+
+    preset: str = "embedded"
+    """Values that fit together: embedded, fast or paper."""
+    config: str | None = None
+    """YAML file with settings, laid over the preset."""
+    resume: bool = False
+    """Go on with the run in the output folder (by default the last one of the task)."""
+    quiet: bool = False
+    """Print nothing."""
+
+
+@dataclass(frozen=True)
+class DistillDials(DistillArguments):
+    language_modeling: Suppress[LanguageModelingConfig] = field(default_factory=LanguageModelingConfig)
+    gradient_matching: Suppress[GradientMatchingConfig] = field(default_factory=GradientMatchingConfig)
+    pool: Suppress[PoolConfig] = field(default_factory=PoolConfig)
+    evaluation: Suppress[EvaluationConfig] = field(default_factory=EvaluationConfig)
+
+
+# The short help says the same with the stages left out.
+DistillDials.__doc__ = DistillArguments.__doc__
+
+
+@dataclass(frozen=True)
+class EvaluateArguments(RecipeConfig):
+    """Train fresh learners on small sets, ours or anyone's, and test them (the paper's recipe by default).
+
+    Example: dilm evaluate runs/mine random=other/folder --task mine.csv --learner probe:offline tfidf --seeds 5
+
+    The same command goes on after an interruption and makes only what is missing. Under accelerate launch -m dilm, or
+    with --processes on one machine, the runs are spread over processes.
+    """
+
+    sets: Positional[tuple[str, ...]] = ()
+    """Jsonl files or folders of them; NAME=PATH names the method."""
+    task: str = "reviews"
+    """What the sets stand for: embedded name, Hub id, file or folder."""
+    text: str | None = None
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text, for pairs."""
+    label: str | None = None
+    """Column of the label."""
+    learner: tuple[str, ...] = ("probe:offline",)
+    """finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID; ID is a Hub id, a path or offline."""
+    output: str = "results.json"
+    """File for the results; finished runs are kept in OUTPUT.runs as they come."""
+    full: bool = False
+    """Also train each learner on all training texts: the ceiling."""
+    learning_rates: tuple[float, ...] = ()
+    """Choose the learning rate of fine-tuning among these on dev, once per learner, for all methods alike."""
+    max_length: int = 128
+    """Tokens of a text, or pair, that an encoder reads."""
+    processes: int = 1
+    """Processes on this machine that share the runs: as many as GPUs, or as CPU cores."""
+    bf16: bool | None = None
+    """Compute in bfloat16; by default where the processor does it natively."""
+    quiet: bool = False
+    """Print nothing."""
+
+
+@dataclass(frozen=True)
+class SelectArguments:
+    """Select coresets of real texts, or of a pool, of DPC texts per class.
+
+    Example: dilm select mine.csv --method k-centers --dpc 5 10 20 --sets 20 --output-dir coresets/k-centers
+    """
+
+    task: Positional[str] = "reviews"
+    """Embedded name, Hub id, file or folder."""
+    method: str = "k-centers"
+    """random, k-centers, greedy-k-center, herding, loss-rank, gradient-match or kernel."""
+    dpc: tuple[int, ...] = (10,)
+    """Texts per class; several sizes at once."""
+    sets: int = 20
+    """Sets per size, by seed."""
+    output_dir: str = "coresets"
+    """Folder for the sets; sets of the same settings that are there already are kept."""
+    text: str | None = None
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text, for pairs."""
+    label: str | None = None
+    """Column of the label."""
+    learner: str = "offline"
+    """Encoder whose features the method sees: Hub id, path or offline."""
+    pool: str | None = None
+    """A run's pool.parquet: select from it instead of from the training texts."""
+    keep: Literal["all", "on-label"] = "on-label"
+    """Of a pool: all texts, or those to which the full-data classifier gives the asked class."""
+    max_length: int = 128
+    """Tokens of a text, or pair, that the encoder reads."""
+    bf16: bool | None = None
+    """Compute in bfloat16; by default where the processor does it natively."""
+    seed: int = 0
+    """Seed of everything."""
+    quiet: bool = False
+    """Print nothing."""
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """Put results side by side: gains, share of the gap closed, which differences are real.
+
+    Example: dilm compare results.json runs/mine --output comparison
+    """
+
+    results: Positional[tuple[str, ...]] = ()
+    """Files of dilm evaluate, or run folders."""
+    metric: Literal["accuracy", "f1", "mean"] = "accuracy"
+    """What is compared; mean is that of accuracy and F1, as the paper has it for QQP."""
+    against: str = "random"
+    """Method that gains are measured against."""
+    output: str | None = None
+    """Write NAME.md, NAME.csv and NAME.json."""

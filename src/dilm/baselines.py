@@ -1,0 +1,124 @@
+"""select(): coresets of real texts, or of a pool of written ones, by any selection method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from . import pool as pools
+from .errors import InputError
+from .evaluation.coresets import real_sample, write_coresets
+from .evaluation.training_sets import SETTINGS, check_row
+from .models.compute import default_device, native_bf16
+from .models.feature_cache import fingerprint, pretrained_features
+from .models.learner import Learner
+from .models.loading import check_model
+from .models.offline import resolve
+from .progress import Reporter
+from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_text
+from .selection import Reference, check_method
+from .task import Task, TextInput, check_dpc, load_task
+
+
+def select(
+    task: Any,
+    *,
+    method: str,
+    dpc: int | Sequence[int] = (10,),
+    sets: int = 20,
+    output_dir: str | Path,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    learner: str = "offline",
+    pool: str | Path | None = None,
+    keep: str = "on-label",
+    max_length: int = 128,
+    bf16: bool | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> list[Path]:
+    """Select `sets` sets of every size and write them as OUTPUT_DIR/dpc_K/dataset_N.jsonl; returns the paths.
+
+    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features.
+    pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
+    stand for. keep: of a pool, `all` texts or those `on-label` for the full-data classifier.
+
+    Sets that are there already are kept. Raises InputError for bad input, before any model is run, and for a folder
+    that holds anything else.
+    """
+    check_method(method)
+    check_model(resolve(learner), "learner", lambda _: True)
+    sizes = (dpc,) if isinstance(dpc, int) else tuple(dpc)
+    loaded = load_task(task, text=text, text_pair=text_pair, label=label)
+    for size in sizes:
+        check_dpc(loaded, size)
+    reporter, folder = Reporter(quiet), Path(output_dir)
+    real_texts, real_labels = texts, labels = real_sample(loaded, max(sizes), seed)
+    if pool is not None:
+        texts, labels = _read_candidates(Path(pool), loaded, keep)
+    counts = np.bincount(labels, minlength=loaded.num_classes)
+    if counts.min() < max(sizes):
+        name = loaded.label_names[int(counts.argmin())]
+        raise InputError(f"class '{name}' has {counts.min()} texts to choose from, {max(sizes)} are asked for")
+    settings = {"method": method, "task": loaded.source, "learner": learner, "max_length": max_length, "seed": seed}
+    settings |= {"task_fingerprint": loaded.fingerprint}
+    if pool is not None:
+        settings |= {"pool": str(pool), "keep": keep, "pool_fingerprint": fingerprint(texts)}
+    _open_folder(folder, settings)
+    device = default_device()
+    model = Learner.from_pretrained(
+        learner,
+        loaded.num_classes,
+        max_length=max_length,
+        bf16=native_bf16(device) if bf16 is None else bf16,
+        device=device,
+    )
+    features, reference = pretrained_features(model, texts), None
+    if pool is not None:
+        reference = Reference(pretrained_features(model, real_texts), real_labels)
+    wanted = [(size, number) for size in sizes for number in range(sets)]
+    missing = [(size, number) for size, number in wanted if not set_path(folder, size, number).exists()]
+    names = loaded.label_names
+    writing = write_coresets(folder, method, missing, texts, labels, features, names, seed, reference)
+    for _ in reporter.track(writing, f"selection, {method}", len(missing)):
+        pass
+    return [set_path(folder, size, number) for size, number in wanted]
+
+
+def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the folder with its settings, or check that it holds sets of the same ones."""
+    path = folder / SETTINGS
+    there = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if isinstance(there, dict):
+        differing = [key for key in settings if there.get(key) != settings[key]]
+        if differing:
+            shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)
+            raise InputError(f"{folder} holds other sets ({shown}); pass another --output-dir")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty and holds no selection; pass another --output-dir")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, as_yaml(settings | {"versions": versions()}))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+
+
+def _read_candidates(path: Path, task: Task, keep: str) -> tuple[list[TextInput], np.ndarray]:
+    """Usable texts of a pool and their labels."""
+    try:
+        rows = read_pool(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as a pool: {' '.join(str(error).split())}") from None
+    for place, row in enumerate(rows):
+        row["label"] = check_row(row, f"{path}, row {place}", task)[1]
+    rows = pools.usable(rows)
+    if keep == "on-label":
+        rows = [row for row in rows if row.get("predicted_label", row["label"]) == row["label"]]
+    return [row_text(row) for row in rows], np.array([row["label"] for row in rows], np.int64)

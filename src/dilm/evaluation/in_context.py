@@ -1,0 +1,141 @@
+"""In-context learning: a causal LM reads the set as examples in its prompt and names the class of one more text."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from ..errors import InputError
+from ..models.compute import autocast, default_device
+from ..models.loading import load_pretrained
+from ..task import TextInput
+from .training_sets import HeldOut, TrainingSet
+
+QUERY_TOKENS = 32
+"""Room that the prompt has to leave for the text in question; a longer text is cut."""
+CONTENT_FREE = ("N/A", "", "[MASK]")
+"""Texts without content, from which the calibration learns what the prompt alone makes likely (Zhao et al. 2021)."""
+
+
+class InContext:
+    """Examples in shuffled order, then a text; the class is the label name of highest probability after it.
+
+    calibrated: divide the probabilities by those after texts without content (contextual calibration).
+    """
+
+    seeded = True
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        label_names: tuple[str, ...],
+        *,
+        calibrated: bool = False,
+        bf16: bool = False,
+        device: torch.device | None = None,
+        batch_size: int = 16,
+    ):
+        self.name, self.source, self.calibrated, self.bf16, self.batch_size = name, source, calibrated, bf16, batch_size
+        model, self.tokenizer = load_pretrained(AutoModelForCausalLM, source, "learner")
+        self.model = model.to(device or default_device()).eval()
+        self.label_names = label_names
+        self.labels = [self._ids(f" {label}") for label in label_names]
+        if not all(self.labels):
+            raise InputError(f"learner '{source}' has no tokens for a label name; give the classes other names")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"model": self.source, "calibrated": self.calibrated, "labels": list(self.label_names)}
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model can read at once; None without a limit."""
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return positions if positions and positions > 0 else None
+
+    def check(self, training_set: TrainingSet) -> None:
+        """InputError if the examples leave too little of the context."""
+        length = len(self._prompt(training_set, list(range(len(training_set.texts)))))
+        if self.context is not None and self._room(length) < QUERY_TOKENS:
+            raise InputError(
+                f"{self.name}: the {len(training_set.texts)} texts of {training_set.method}, {training_set.dpc} per "
+                f"class, make a prompt of {length} tokens, but the model reads {self.context} and needs "
+                f"{QUERY_TOKENS} of them for the text in question; take smaller sets or a model with a longer context"
+            )
+
+    def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
+        order = np.random.default_rng(seed).permutation(len(training_set.texts)).tolist()
+        prompt = self._prompt(training_set, order)
+        scores = self.log_probabilities(prompt, held_out.texts)
+        if self.calibrated:
+            pair = not isinstance(held_out.texts[0], str)
+            empty: list[TextInput] = [(text, text) if pair else text for text in CONTENT_FREE]
+            scores = scores - np.log(np.exp(self.log_probabilities(prompt, empty)).mean(0))
+        return scores.argmax(1)
+
+    def log_probabilities(self, prompt: list[int], texts: list[TextInput]) -> Float[np.ndarray, "m c"]:
+        """Log-probability of each label name (all of its tokens) after the prompt and each text."""
+        room = None if self.context is None else self._room(len(prompt))
+        queries = [self._query(text, room) for text in texts]
+        order = sorted(range(len(texts)), key=lambda i: len(queries[i]))
+        scores = np.empty((len(texts), len(self.labels)), np.float32)
+        with torch.inference_mode(), autocast(self.model.device, self.bf16):
+            cache = self.model(torch.tensor([prompt], device=self.model.device), use_cache=True).past_key_values
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                scores[rows] = self._score([queries[i] for i in rows], cache).cpu().numpy()
+        return scores
+
+    def _score(self, queries: list[list[int]], cache: Any) -> Float[Tensor, "b c"]:
+        if all(len(label) == 1 for label in self.labels):
+            after = self._after(queries, cache)
+            last = torch.stack([after[i, len(query) - 1] for i, query in enumerate(queries)])
+            return last[:, [label[0] for label in self.labels]]
+        columns = []
+        for label in self.labels:
+            after = self._after([query + label[:-1] for query in queries], cache)
+            places = [torch.arange(len(query) - 1, len(query) - 1 + len(label)) for query in queries]
+            columns.append(torch.stack([after[i, p, label].sum() for i, p in enumerate(places)]))
+        return torch.stack(columns, 1)
+
+    def _after(self, rows: list[list[int]], cache: Any) -> Float[Tensor, "b l v"]:
+        """Log-probabilities of the next token at every place. Padding stands on the right, where no token sees it."""
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.model.device)
+        repeated = copy.deepcopy(cache)
+        repeated.batch_repeat_interleave(len(rows))
+        return self.model(ids, past_key_values=repeated, use_cache=True).logits.float().log_softmax(-1)
+
+    # -- the prompt --------------------------------------------------------------------------------------------
+
+    def _prompt(self, training_set: TrainingSet, order: list[int]) -> list[int]:
+        examples = [f"{layout(training_set.texts[i])} {self.label_names[training_set.labels[i]]}\n\n" for i in order]
+        start = [] if self.tokenizer.bos_token_id is None else [int(self.tokenizer.bos_token_id)]
+        return start + [i for example in examples for i in self._ids(example)]
+
+    def _query(self, text: TextInput, room: int | None) -> list[int]:
+        """Tokens of the text in question up to where its label belongs; a long text is cut, the frame is kept."""
+        ids = self._ids(layout(text))
+        if room is None or len(ids) <= room:
+            return ids
+        end = self._ids("\nLabel:")
+        return ids[: room - len(end)] + end
+
+    def _room(self, prompt_length: int) -> int:
+        return (self.context or 0) - prompt_length - max(map(len, self.labels))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def layout(text: TextInput) -> str:
+    """A text, or a pair, up to where its label belongs."""
+    flat = [" ".join(part.split()) for part in ((text,) if isinstance(text, str) else text)]
+    return f"Text: {flat[0]}\nLabel:" if len(flat) == 1 else f"Text 1: {flat[0]}\nText 2: {flat[1]}\nLabel:"

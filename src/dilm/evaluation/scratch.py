@@ -1,0 +1,86 @@
+"""A small network trained from scratch on an encoder's word embeddings: a convolution over words (Kim 2014)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..config import OptimizationConfig
+from ..models.compute import make_optimizer, seeded
+from ..models.learner import Encoded, Learner
+from .fine_tuning import optimization, shuffled_batches
+from .training_sets import HeldOut, TrainingSet
+
+LEARNING_RATE = 1e-3
+"""Ten times that of fine-tuning: nothing here is pretrained but the embeddings, which stay as they are."""
+
+
+class WordConvolution(nn.Module):
+    """Windows of 1 to 3 words, the strongest response of each filter, dropout, a linear layer."""
+
+    def __init__(self, width: int, num_classes: int, filters: int = 64):
+        super().__init__()
+        self.windows = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in (1, 2, 3))
+        self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(3 * filters, num_classes))
+
+    def forward(self, words: Float[Tensor, "n l d"], mask: Float[Tensor, "n l"]) -> Float[Tensor, "n c"]:
+        words = (words * mask[..., None]).transpose(1, 2)
+        return self.output(torch.cat([layer(words).relu().amax(2) for layer in self.windows], 1))
+
+
+class Scratch:
+    """Trains a `WordConvolution` on each set, with the recipe's steps and schedule."""
+
+    seeded = True
+
+    def __init__(self, name: str, learner: Learner, config: OptimizationConfig):
+        self.name, self.learner = name, learner
+        self.config = dataclasses.replace(config, learning_rate=LEARNING_RATE)
+        self._encoded: WeakKeyDictionary[HeldOut, Encoded] = WeakKeyDictionary()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"model": self.learner.fingerprint, **optimization(self.config)}
+
+    def check(self, training_set: TrainingSet) -> None:
+        """Any set will do."""
+
+    def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
+        if held_out not in self._encoded:
+            self._encoded[held_out] = self.learner.encode(held_out.texts)
+        words = self._words()
+        with seeded(seed):
+            network = WordConvolution(words.shape[1], self.learner.num_classes).to(words.device)
+            self._train(network, words, training_set, seed)
+        network.eval()
+        predictions = np.empty(len(held_out.texts), np.int64)
+        with torch.inference_mode():
+            for rows, batch in self.learner.padded_batches(self._encoded[held_out], 256):
+                predictions[rows] = self._logits(network, words, batch).argmax(1).cpu().numpy()
+        return predictions
+
+    def _words(self) -> Float[Tensor, "v d"]:
+        """The encoder's pretrained word embeddings, scaled to a spread of one."""
+        weight: Tensor = self.learner.word_embeddings()
+        return weight / weight.std()
+
+    def _logits(self, network: nn.Module, words: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return network(nn.functional.embedding(batch["input_ids"], words), batch["attention_mask"].float())
+
+    def _train(self, network: nn.Module, words: Tensor, training_set: TrainingSet, seed: int) -> None:
+        encoded = self.learner.encode(training_set.texts)
+        batches = shuffled_batches(self.learner, encoded, training_set.labels, self.config.batch_size, seed)
+        optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
+        for _, batch in zip(range(self.config.max_steps), batches, strict=False):
+            logits = torch.cat([self._logits(network, words, inputs) for inputs, _ in batch])
+            nn.functional.cross_entropy(logits, torch.cat([labels for _, labels in batch])).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)

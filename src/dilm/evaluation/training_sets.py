@@ -1,0 +1,162 @@
+"""Small training sets under test: ours, coresets, or anyone's jsonl files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..errors import InputError, suggest
+from ..models.feature_cache import fingerprint
+from ..run_folder import row_text
+from ..task import Task, TextInput
+
+SETTINGS = "config.yaml"
+"""File that a run or a selection leaves beside its sets; it says by which method they were made."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """A small labelled set: distilled texts, or a coreset of real ones. `number` tells sets of one method apart."""
+
+    method: str
+    dpc: int
+    number: int
+    texts: list[TextInput]
+    labels: list[int]
+
+    @cached_property
+    def content(self) -> str:
+        """12 hex digits of texts and labels, in order: a changed file is another set."""
+        return fingerprint([*self.texts, " ".join(map(str, self.labels))])[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Texts on which learners are tested, and their classes [n]."""
+
+    texts: list[TextInput]
+    labels: np.ndarray
+
+
+def read_sets(sources: Sequence[str | Path], task: Task) -> list[TrainingSet]:
+    """The sets in files and folders, ordered by method, DPC and number.
+
+    A source is a jsonl file or a folder of them at any depth, or NAME=PATH to name the method; of a folder with a part
+    named like the task only that part is taken. Without a name the method is that of the run or selection that made
+    the sets, else the name of the file or folder. Raises InputError for a source without sets, a set that does not
+    fit the task, and two sets of one method, DPC and number.
+    """
+    sets: dict[tuple[str, int, int], TrainingSet] = {}
+    for source in map(str, sources):
+        name, _, path = source.rpartition("=") if not Path(source).exists() else ("", "", source)
+        for training_set in _read_source(Path(path), name, task):
+            key = training_set.method, training_set.dpc, training_set.number
+            if key in sets:
+                raise InputError(
+                    f"two sets are number {key[2]} of method '{key[0]}' with {key[1]} texts per class (the second in "
+                    f"{path}); give one of the sources a name of its own, as in better={path}"
+                )
+            sets[key] = training_set
+    return [sets[key] for key in sorted(sets)]
+
+
+def _read_source(path: Path, name: str, task: Task) -> Iterator[TrainingSet]:
+    if not path.exists():
+        raise InputError(f"no file or folder '{path}' with sets")
+    if path.is_file():
+        yield _read_file(path, name or made_by(path.parent) or path.stem, None, task)
+        return
+    folder = path / task.name if (path / task.name).is_dir() else path
+    files = [f for f in folder.rglob("*.jsonl") if "checkpoints" not in f.relative_to(folder).parts]
+    if not files:
+        raise InputError(f"no jsonl files in {folder}")
+    groups: dict[Path, list[Path]] = {}
+    for file in sorted(files, key=lambda f: (f.parent, _number(f) or 0, f.name)):
+        groups.setdefault(file.parent, []).append(file)
+    for parent, members in groups.items():
+        method = name or made_by(parent) or path.resolve().name
+        numbers = [_number(file) for file in members]
+        if None in numbers or len(set(numbers)) < len(numbers):
+            numbers = list(range(len(members)))
+        for file, number in zip(members, numbers, strict=True):
+            yield _read_file(file, method, number, task)
+
+
+def _number(path: Path) -> int | None:
+    digits = re.findall(r"\d+", path.stem)
+    return int(digits[-1]) if digits else None
+
+
+def made_by(folder: Path) -> str | None:
+    """The method that made the sets below a run's or selection's folder; None for anyone else's."""
+    for place in (folder, *folder.resolve().parents[:2]):
+        if (place / SETTINGS).is_file():
+            try:
+                settings = yaml.safe_load((place / SETTINGS).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                return None
+            return method_name(settings) if isinstance(settings, dict) else None
+    return None
+
+
+def method_name(settings: dict[str, Any]) -> str | None:
+    """`dilm`, or `vanilla-lm` where stage 2 was left out; a selection names its method."""
+    if "gradient_matching" in settings:
+        return "dilm" if settings["gradient_matching"].get("max_steps") else "vanilla-lm"
+    return settings.get("method")
+
+
+def _read_file(path: Path, method: str, number: int | None, task: Task) -> TrainingSet:
+    texts: list[TextInput] = []
+    labels: list[int] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    for place, line in enumerate(lines, start=1):
+        if line.strip():
+            text, label = _read_line(line, f"{path}, line {place}", task)
+            texts.append(text)
+            labels.append(label)
+    if not texts:
+        raise InputError(f"{path} holds no texts")
+    named = re.fullmatch(r"dpc_(\d+)", path.parent.name)
+    dpc = int(named[1]) if named else max(Counter(labels).values())
+    return TrainingSet(method, dpc, _number(path) or 0 if number is None else number, texts, labels)
+
+
+def _read_line(line: str, where: str, task: Task) -> tuple[TextInput, int]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error})") from None
+    return check_row(row, where, task)
+
+
+def check_row(row: Any, where: str, task: Task) -> tuple[TextInput, int]:
+    """Text and label of a row; InputError if it does not fit the task."""
+    wanted = ("text", "text_pair") if task.has_pairs else ("text",)
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in wanted):
+        raise InputError(f"{where}: expected an object with {' and '.join(wanted)}, as task {task.name} has them")
+    if not task.has_pairs and row.get("text_pair") is not None:
+        raise InputError(f"{where}: holds a pair, task {task.name} has single texts")
+    return row_text(row), _label(row.get("label"), where, task)
+
+
+def _label(label: Any, where: str, task: Task) -> int:
+    names = task.label_names
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(names):
+        return label
+    hint = suggest(label, names) if isinstance(label, str) else ""
+    raise InputError(f"{where}: label {label!r} is none of task {task.name}{hint} (0 to {len(names) - 1}, or a name)")

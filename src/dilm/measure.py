@@ -1,0 +1,185 @@
+"""evaluate(): measure anyone's sets by the protocol; compare(): results side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from .config import RecipeConfig
+from .errors import InputError
+from .evaluation.comparison import compare as compare_rows
+from .evaluation.fine_tuning import FineTuning
+from .evaluation.learners import make_learners, parse_learner
+from .evaluation.learning_rate import choose_learning_rate
+from .evaluation.protocol import Evaluator, in_words, row_key
+from .evaluation.statistics import summarize
+from .evaluation.store import RowStore
+from .evaluation.training_sets import TrainingSet, read_sets
+from .models.compute import default_device, native_bf16, process_state
+from .models.loading import check_model
+from .models.offline import OFFLINE
+from .progress import Reporter
+from .report.comparison import comparison_csv, comparison_markdown
+from .run_folder import plain, versions, write_json, write_text
+from .task import Task, load_task
+
+
+def evaluate(
+    sets: Sequence[str | Path] | str | Path,
+    *,
+    task: Any,
+    learners: Sequence[str] = ("probe:offline",),
+    output: str | Path = "results.json",
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    recipe: RecipeConfig | None = None,
+    learning_rates: Sequence[float] = (),
+    full: bool = False,
+    max_length: int = 128,
+    bf16: bool | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train fresh learners on each set and test them; returns what is written to `output`.
+
+    sets: jsonl files or folders of them, ours or anyone's, as in `read_sets`.
+    task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
+    recipe: the paper's by default (section 4.1). learning_rates: choose among them on dev, once per fine-tuned learner.
+    full: also train each learner on all training texts. max_length: tokens that an encoder reads.
+
+    Finished runs are kept in OUTPUT.runs as they come: the same call goes on after an interruption, and only makes
+    what is missing when sets, learners or seeds are added. Under `accelerate launch` the runs are spread over the
+    processes. Raises InputError, before any training, for sets, learners or models that cannot be had.
+    """
+    state, recipe, output = process_state(), recipe or RecipeConfig(), Path(output)
+    reporter = Reporter(quiet or not state.is_main_process)
+    for name in learners:
+        kind, source = parse_learner(name)
+        if source is not None and source != OFFLINE:
+            check_model(source, f"learner {kind}", lambda _: True)
+    loaded = load_task(task, text=text, text_pair=text_pair, label=label)
+    chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded)
+    device = state.device or default_device()
+    made = make_learners(
+        learners,
+        loaded,
+        recipe,
+        max_length=max_length,
+        bf16=native_bf16(device) if bf16 is None else bf16,
+        device=device,
+    )
+    for learner in made:
+        for one in chosen:
+            learner.check(one)
+    folder = output.with_name(output.name + ".runs")
+    try:
+        store = RowStore(folder, state.process_index)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output") from None
+    reporter.say(f"task {loaded.name}: {len(chosen)} sets ({', '.join(dict.fromkeys(s.method for s in chosen))})")
+    rates = _choose_rates(made, loaded, learning_rates, chosen, folder, state, reporter)
+    evaluator = Evaluator(loaded, made, recipe)
+    planned = [*evaluator.plan(chosen), *(evaluator.plan_full_data() if full else [])]
+    missing = store.missing(planned)[state.process_index :: state.num_processes]
+    state.wait_for_everyone()
+    runs = store.keep(evaluator.run(missing))
+    for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):
+        pass
+    state.wait_for_everyone()
+    rows = store.finished(planned)
+    results = {
+        "task": loaded.name,
+        "source": loaded.source,
+        "label_names": list(loaded.label_names),
+        "test_split": loaded.test_split,
+        "test_texts": len(evaluator.held_out.texts),
+        "recipe": plain(dataclasses.asdict(recipe)) | {"max_length": max_length},
+        "learning_rates": rates,
+        "versions": versions(),
+        "rows": rows,
+        "summary": summarize(rows),
+    }
+    if state.is_main_process:
+        write_json(output, results)
+    state.wait_for_everyone()
+    return results
+
+
+def _choose_rates(
+    made: Sequence[Any],
+    task: Task,
+    rates: Sequence[float],
+    sets: Sequence[TrainingSet],
+    folder: Path,
+    state: PartialState,
+    reporter: Reporter,
+) -> dict[str, dict[str, float]]:
+    """Dev accuracy of every rate by learner; made once by the first process, then read back."""
+    if not rates:
+        return {}
+    sizes = sorted({one.dpc for one in sets})
+    key = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
+    path = folder / "learning_rates.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, dict[str, float]] = known.get("scores", {}) if known.get("key") == key else {}
+    for learner in made:
+        if not isinstance(learner, FineTuning):
+            continue
+        if learner.name not in found and state.is_main_process:
+            found[learner.name] = choose_learning_rate(learner, task, rates, key["dpc"], reporter.say)
+            write_json(path, {"key": key, "scores": found})
+        state.wait_for_everyone()
+        found = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        best = max(rates, key=lambda rate, scores=found[learner.name]: scores[f"{rate:g}"])
+        learner.config = dataclasses.replace(learner.config, learning_rate=best)
+    return found
+
+
+def compare(
+    results: Sequence[str | Path],
+    *,
+    metric: str = "accuracy",
+    against: str = "random",
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """The rows of result files and run folders as one comparison (`evaluation.comparison.compare`).
+
+    output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once.
+    """
+    rows: dict[tuple, dict[str, Any]] = {}
+    for number, source in enumerate(results):
+        for row in _read_rows(Path(source)):
+            place = row["set"] if row.get("content") else f"{number}:{row['set']}"
+            rows[row["task"], place, *row_key(row)] = row | {"set": place}
+    comparison = compare_rows(rows.values(), metric, against)
+    if output is not None:
+        stem = Path(output)
+        stem = stem.with_suffix("") if stem.suffix in (".md", ".csv", ".json") else stem
+        write_text(stem.with_name(stem.name + ".md"), comparison_markdown(comparison))
+        write_text(stem.with_name(stem.name + ".csv"), comparison_csv(comparison))
+        write_json(stem.with_name(stem.name + ".json"), comparison)
+    return comparison
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        for row in rows:
+            if not all(isinstance(row[key], str) for key in ("task", "method", "learner")):
+                raise TypeError("task, method and learner must be strings")
+            if not isinstance(row["accuracy"], float) or {"set", "seed", "dpc"} - set(row):
+                raise TypeError("accuracy must be a number; set, seed and dpc must be there")
+    except FileNotFoundError:
+        raise InputError(f"no results in {path}; expected a file of dilm evaluate or a finished run") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is no results file ({type(error).__name__}: {error}); expected 'rows' with task, method, dpc, "
+            "set, learner, seed and accuracy"
+        ) from None
+    return rows

@@ -1,0 +1,77 @@
+"""Features of the pretrained encoder, kept on disk by content: of model, tokenizer, precision and texts.
+
+The folder is bounded: when a new entry makes it too large, those not used for the longest time go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from platformdirs import user_cache_path
+
+from ..task import TextInput
+from .learner import Learner
+
+MAX_BYTES = 2 * 2**30
+"""Size of the folder at most; an entry that alone is larger is not kept."""
+
+
+def cache_folder() -> Path:
+    """$DILM_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("DILM_CACHE") or user_cache_path("dilm")) / "features"
+
+
+def pretrained_features(learner: Learner, texts: Sequence[TextInput]) -> Float[np.ndarray, "n d"]:
+    """`Learner.features` of the pretrained encoder, whatever the learner is now: from the cache, or computed and kept.
+
+    Where it has to compute, it leaves the learner with a fresh head.
+    """
+    path = cache_folder() / f"{learner.fingerprint}-{fingerprint(texts)}.npy"
+    try:
+        features = np.load(path, allow_pickle=False)
+        os.utime(path)
+        return features
+    except (OSError, ValueError, EOFError):  # not there, or damaged: computed anew
+        learner.reinitialize(0)
+        features = learner.features(texts)
+        if features.nbytes <= MAX_BYTES:
+            _keep(path, features)
+        return features
+
+
+def fingerprint(texts: Sequence[TextInput]) -> str:
+    """32 hex digits of the texts, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        for part in (text,) if isinstance(text, str) else text:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(f"{len(data)} ".encode() + data)
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _keep(path: Path, features: np.ndarray) -> None:
+    """Write whole or not at all, then make room; a cache that cannot be written is no reason to stop."""
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+            partial = Path(file.name)
+            np.save(file, features, allow_pickle=False)
+        partial.replace(path)
+        entries = sorted(path.parent.glob("*.npy"), key=lambda entry: entry.stat().st_mtime)
+        excess = sum(entry.stat().st_size for entry in entries) - MAX_BYTES
+        for entry in entries:
+            if excess <= 0:
+                break
+            excess -= entry.stat().st_size
+            entry.unlink(missing_ok=True)
+    except OSError:
+        if partial is not None:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""Learners of every kind, by name: what they learn, what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from dilm import InputError
+from dilm.config import RecipeConfig
+from dilm.evaluation.fine_tuning import FineTuning
+from dilm.evaluation.in_context import InContext, layout
+from dilm.evaluation.learners import KINDS, make_learners, parse_learner
+from dilm.evaluation.probing import TfIdf
+from dilm.evaluation.protocol import held_out
+from dilm.evaluation.scratch import Scratch
+from dilm.evaluation.training_sets import HeldOut, TrainingSet
+
+CPU = torch.device("cpu")
+
+
+def real_set(task, dpc, shift=0):
+    labels = task.labels("train")
+    rows = [int(i) for c in range(task.num_classes) for i in np.flatnonzero(labels == c)[shift : shift + dpc]]
+    return TrainingSet("random", dpc, 0, task.texts("train", rows), labels[rows].tolist())
+
+
+def accuracy(learner, training_set, test, seed=0):
+    return float((learner.predict(training_set, test, seed) == test.labels).mean())
+
+
+def test_names_of_learners():
+    assert parse_learner("probe:offline") == ("probe", "offline")
+    assert parse_learner("icl:C:/models/x") == ("icl", "C:/models/x")
+    assert parse_learner("tfidf") == ("tfidf", None)
+    assert parse_learner("finetune", alone=True) == ("finetune", None)
+    for name, message in (
+        ("finetun:x", "did you mean 'finetune'"),
+        ("finetune", "as in finetune:offline"),
+        ("tfidf:x", "takes no id"),
+    ):
+        with pytest.raises(InputError, match=message):
+            parse_learner(name)
+
+
+def test_every_kind_learns_something_that_depends_on_set_and_seed_alone(task, hub_models, tokenizer, tmp_path):
+    gpt2, bert = longer_gpt2(tokenizer, tmp_path), hub_models[1]
+    names = [f"icl:{gpt2}", f"finetune:{bert}", "tfidf", f"scratch:{bert}", f"probe:{bert}", "tfidf"]
+    config = RecipeConfig(max_steps=5)
+    made = make_learners(names, task, config, max_length=48, bf16=False, device=CPU)
+    assert [learner.name.partition(":")[0] for learner in made] == list(KINDS)
+    assert len({id(learner.learner) for learner in made if hasattr(learner, "learner")}) == 1  # loaded once
+    test, chosen = HeldOut(task.texts("test", range(20)), task.labels("test")[:20]), real_set(task, 1)
+    for learner in made:
+        learner.check(chosen)
+        first = learner.predict(chosen, test, seed=1)
+        assert first.shape == (20,) and set(first.tolist()) <= {0, 1}
+        learner.predict(real_set(task, 1, shift=5), test, seed=2)
+        assert np.array_equal(learner.predict(chosen, test, seed=1), first), learner.name
+
+
+def test_words_alone_tell_reviews_apart(task, learner):
+    test = held_out(task, "test", 80)
+    assert accuracy(TfIdf(), real_set(task, 150), test) > 0.7
+    network = Scratch("scratch:x", learner, RecipeConfig(max_steps=60))
+    assert accuracy(network, real_set(task, 150), test) > 0.65
+
+
+def test_tfidf_compares_the_two_texts_of_a_pair():
+    random = np.random.default_rng(0)
+    words = ["red", "green", "blue", "black", "white", "brown", "pink", "grey", "gold", "teal"]
+
+    def pairs(count):
+        labels = np.arange(count) % 2
+        picks = [random.permutation(words)[:6] for _ in range(count)]
+        texts = [(" ".join(p[:3]), " ".join(p[:3] if same else p[3:])) for p, same in zip(picks, labels, strict=True)]
+        return texts, labels
+
+    texts, labels = pairs(60)
+    assert accuracy(TfIdf(), TrainingSet("m", 30, 0, texts, labels.tolist()), HeldOut(*pairs(40))) > 0.9
+
+
+def test_a_set_with_shuffled_labels_teaches_nothing(task):
+    test, scores = held_out(task, "test", 80), []
+    for seed in range(8):
+        chosen = real_set(task, 60)
+        labels = np.random.default_rng(seed).permutation(chosen.labels).tolist()
+        scores.append(accuracy(TfIdf(), TrainingSet("shuffled", 60, seed, chosen.texts, labels), test))
+    assert abs(np.mean(scores) - 0.5) < 0.08
+
+
+def test_fine_tuning_goes_the_same_way_as_plain_training_steps(task, learner):
+    """Tokenised once, grouped, with a compact embedding: the same predictions as a loop without any of it."""
+    config = RecipeConfig(max_steps=8, learning_rate=1e-3)
+    for module in learner.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    chosen = real_set(task, 4)
+    FineTuning("f", learner, config).fit(chosen, seed=3)
+    ours = learner.predict(chosen.texts)
+    learner.reinitialize(3)
+    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=1e-3, weight_decay=0.01)
+    for step in range(8):
+        for group in optimizer.param_groups:
+            warm = min(1.0, step / 4)
+            group["lr"] = 1e-3 * (warm if step < 4 else 0.5 * (1 + np.cos(np.pi * (step - 4) / 4)))
+        batch = learner.collate(learner.encode(chosen.texts))
+        torch.nn.functional.cross_entropy(learner.model(**batch).logits, torch.tensor(chosen.labels)).backward()
+        torch.nn.utils.clip_grad_norm_(learner.model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert np.allclose(learner.predict(chosen.texts), ours, atol=1e-3)
+
+
+# -- in-context learning ----------------------------------------------------------------------------------------
+
+
+def in_context(source, names=("negative", "positive"), **kwargs):
+    return InContext("icl:tiny", source, names, device=CPU, **kwargs)
+
+
+def literal_scores(learner, prompt, text, names):
+    """One forward pass per label name over the whole prompt."""
+    scores = []
+    for name in names:
+        label = learner._ids(f" {name}")
+        ids = prompt + learner._ids(layout(text)) + label
+        with torch.no_grad():
+            logits = learner.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        scores.append(sum(float(logits[len(ids) - len(label) + i - 1, token]) for i, token in enumerate(label)))
+    return scores
+
+
+def longer_gpt2(tokenizer, folder, positions=256):
+    torch.manual_seed(0)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=positions, n_embd=32, n_layer=2, n_head=2)
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("names", [("negative", "positive"), ("x", "y")])
+def test_in_context_scores_equal_one_pass_per_label(tokenizer, tmp_path, names):
+    learner = in_context(longer_gpt2(tokenizer, tmp_path), names, batch_size=2)
+    chosen = TrainingSet("m", 1, 0, ["It was  bad.", "It was good."], [0, 1])
+    prompt = learner._prompt(chosen, [1, 0])
+    texts = ["A fine film.", "No.", "The plot is clever but the ending ruins it."]
+    slow = [literal_scores(learner, prompt, text, names) for text in texts]
+    assert np.allclose(learner.log_probabilities(prompt, texts), slow, atol=1e-3)
+
+
+def test_calibration_divides_by_what_the_prompt_alone_makes_likely(tokenizer, tmp_path):
+    folder = longer_gpt2(tokenizer, tmp_path)
+    plain, calibrated = (in_context(folder, calibrated=c) for c in (False, True))
+    chosen = TrainingSet("m", 1, 0, ["It was bad.", "It was good."], [0, 1])
+    test = HeldOut([f"text number {i}" for i in range(30)], np.arange(30) % 2)
+    prompt = plain._prompt(chosen, np.random.default_rng(0).permutation(2).tolist())
+    scores = plain.log_probabilities(prompt, test.texts)
+    free = np.log(np.exp(plain.log_probabilities(prompt, ["N/A", "", "[MASK]"])).mean(0))
+    assert np.array_equal(plain.predict(chosen, test, 0), scores.argmax(1))
+    assert np.array_equal(calibrated.predict(chosen, test, 0), (scores - free).argmax(1))
+    assert plain.recipe != calibrated.recipe
+
+
+def test_a_prompt_that_does_not_fit_is_refused_and_a_long_text_is_cut(tokenizer, tmp_path, task):
+    learner = in_context(longer_gpt2(tokenizer, tmp_path, positions=80))
+    with pytest.raises(InputError, match=r"make a prompt of \d+ tokens, but the model reads 80"):
+        learner.check(real_set(task, 5))
+    short = TrainingSet("m", 1, 0, ["bad", "good"], [0, 1])
+    learner.check(short)
+    predictions = learner.predict(short, HeldOut(["word " * 300, "fine"], np.array([0, 1])), 0)
+    assert predictions.shape == (2,)
+
+
+def test_layout_of_texts_and_pairs():
+    assert layout("a\n b") == "Text: a b\nLabel:"
+    assert layout(("a", "b")) == "Text 1: a\nText 2: b\nLabel:"

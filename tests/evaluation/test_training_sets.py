@@ -1,0 +1,80 @@
+"""Sets from files and folders, ours and other people's."""
+
+import json
+
+import pytest
+import yaml
+
+from dilm import InputError
+from dilm.evaluation.training_sets import read_sets
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+ROWS = [{"text": "bad", "label": 0}, {"text": "good", "label": 1}]
+
+
+def test_foreign_folders_work_as_they_are(task, tmp_path):
+    for number in (0, 2, 10):
+        write(tmp_path / f"theirs/{task.name}/dpc_5/dataset_{number}.jsonl", ROWS)
+    write(tmp_path / "theirs/qqp/dpc_5/dataset_0.jsonl", [{"text": "a", "text_pair": "b", "label": 0}])
+    sets = read_sets([tmp_path / "theirs"], task)
+    assert [(s.method, s.dpc, s.number) for s in sets] == [("theirs", 5, n) for n in (0, 2, 10)]
+    assert sets[0].texts == ["bad", "good"] and sets[0].labels == [0, 1]
+    assert [s.method for s in read_sets([f"named={tmp_path / 'theirs'}"], task)] == ["named"] * 3
+
+
+def test_files_and_our_own_folders_know_their_method(task, tmp_path):
+    write(tmp_path / "few.jsonl", [*ROWS, {"text": "fine", "label": "positive"}])
+    write(tmp_path / "sel/dpc_1/dataset_0.jsonl", ROWS)
+    (tmp_path / "sel/config.yaml").write_text(yaml.safe_dump({"method": "herding"}))
+    write(tmp_path / "run/dpc_1/dataset_0.jsonl", ROWS)
+    write(tmp_path / "run/checkpoints/coresets/random/dpc_1/dataset_0.jsonl", ROWS)
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump({"gradient_matching": {"max_steps": 0}}))
+    sets = read_sets([tmp_path / "few.jsonl", tmp_path / "sel", tmp_path / "run"], task)
+    assert [(s.method, s.dpc) for s in sets] == [("few", 2), ("herding", 1), ("vanilla-lm", 1)]
+
+
+def test_content_tells_sets_apart(task, tmp_path):
+    one, two = (write(tmp_path / f"{n}.jsonl", ROWS) for n in "ab")
+    first, second = read_sets([one, two], task)
+    assert first.content == second.content
+    write(two, ROWS[::-1])
+    assert read_sets([two], task)[0].content != first.content
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"text": "a", "label": 2}], "line 1: label 2 is none of task"),
+        ([{"text": "a", "label": "positiv"}], "did you mean 'positive'"),
+        ([{"text": "a", "label": True}], "label True is none"),
+        ([{"text": "a", "text_pair": "b", "label": 0}], "holds a pair, task"),
+        ([{"txt": "a", "label": 0}], "expected an object with text"),
+        ([["a"]], "expected an object with text"),
+        ([], "holds no texts"),
+    ],
+)
+def test_a_set_that_does_not_fit_is_refused_with_its_place(task, tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        read_sets([write(tmp_path / "set.jsonl", rows)], task)
+
+
+def test_sources_without_sets_are_refused(task, pair_task, tmp_path):
+    with pytest.raises(InputError, match="no file or folder"):
+        read_sets([tmp_path / "none"], task)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no jsonl files"):
+        read_sets([tmp_path / "empty"], task)
+    (tmp_path / "broken.jsonl").write_text('{"text": "a"')
+    with pytest.raises(InputError, match="line 1: not JSON"):
+        read_sets([tmp_path / "broken.jsonl"], task)
+    single = write(tmp_path / "single.jsonl", ROWS)
+    with pytest.raises(InputError, match="text and text_pair"):
+        read_sets([single], pair_task)
+    with pytest.raises(InputError, match="give one of the sources a name"):
+        read_sets([single, write(tmp_path / "other/single.jsonl", ROWS)], task)

@@ -1,0 +1,153 @@
+"""The verbs evaluate, select and compare, from the command line and from Python, with tiny models."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import dilm
+from dilm import InputError
+from dilm.cli import main
+from dilm.config import RecipeConfig
+from dilm.reviews import generate
+
+RECIPE = RecipeConfig(max_steps=2, seeds=2, max_texts=40, full_data_steps=2)
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "mine.csv"
+    lines = ["text,label", *(f'"{row["text"]}",{row["label"]}' for row in generate(200, seed=8))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def coresets(csv, hub_models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coresets")
+    for method in ("random", "herding"):
+        dilm.select(
+            csv, method=method, dpc=(2, 3), sets=3, output_dir=folder / method, learner=hub_models[1], quiet=True
+        )
+    return folder
+
+
+def test_select_writes_balanced_sets_with_their_settings(csv, coresets):
+    train = set(dilm.load_task(csv).texts("train"))
+    for dpc in (2, 3):
+        for number in range(3):
+            file = coresets / f"herding/dpc_{dpc}/dataset_{number}.jsonl"
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            assert [row["label"] for row in rows] == [0] * dpc + [1] * dpc
+            assert {row["text"] for row in rows} <= train
+    assert yaml.safe_load((coresets / "herding/config.yaml").read_text())["method"] == "herding"
+
+
+def test_select_adds_what_is_missing_and_refuses_another_folder(csv, coresets, hub_models, tmp_path):
+    common = {"learner": hub_models[1], "quiet": True}
+    before = (coresets / "random/dpc_2/dataset_0.jsonl").stat().st_mtime_ns
+    paths = dilm.select(csv, method="random", dpc=2, sets=4, output_dir=coresets / "random", **common)
+    assert len(paths) == 4 and paths[3].exists() and paths[0].stat().st_mtime_ns == before
+    paths[3].unlink()
+    with pytest.raises(InputError, match="method: random there, kernel now"):
+        dilm.select(csv, method="kernel", output_dir=coresets / "random", **common)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match="holds no selection"):
+        dilm.select(csv, method="kernel", output_dir=tmp_path, **common)
+
+
+def test_select_from_a_pool(csv, hub_models, tmp_path):
+    from dilm.run_folder import write_pool
+
+    rows = [{"text": f"text {i}", "label": i % 2, "set": 0, "predicted_label": int(i % 3 > 0)} for i in range(60)]
+    write_pool(tmp_path / "pool.parquet", rows)
+    common = {"pool": tmp_path / "pool.parquet", "dpc": 2, "sets": 2, "learner": hub_models[1], "quiet": True}
+    for method in ("kernel", "herding"):
+        paths = dilm.select(csv, method=method, output_dir=tmp_path / method, **common)
+        chosen = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+        on_label = {row["text"] for row in rows if row["label"] == row["predicted_label"]}
+        assert {row["text"] for row in chosen} <= on_label
+    with pytest.raises(InputError, match="cannot be read as a pool"):
+        dilm.select(csv, method="kernel", output_dir=tmp_path / "x", **common | {"pool": csv})
+    with pytest.raises(InputError, match="has 10 texts to choose from, 25 are asked for"):
+        dilm.select(csv, method="kernel", output_dir=tmp_path / "y", **common | {"dpc": 25})
+
+
+def test_evaluate_goes_on_where_it_was_and_compare_reads_it(csv, coresets, hub_models, tmp_path):
+    learners = [f"finetune:{hub_models[1]}", f"probe:{hub_models[1]}", "tfidf"]
+    options = {"task": csv, "recipe": RECIPE, "output": tmp_path / "r.json", "quiet": True, "full": True}
+    first = dilm.evaluate([coresets], learners=learners[1:], **options)
+    assert {row["method"] for row in first["rows"]} == {"random", "herding", "full"}
+    assert len(first["rows"]) == 2 * (2 * 2 * 3 + 1)
+    stored = (tmp_path / "r.json.runs/rows-0.jsonl").read_text().splitlines()
+    both = dilm.evaluate([coresets], learners=learners, **options)
+    assert (tmp_path / "r.json.runs/rows-0.jsonl").read_text().splitlines()[: len(stored)] == stored
+    assert len(both["rows"]) == len(first["rows"]) + 2 * 2 * 2 * 3 + 1
+    assert json.loads((tmp_path / "r.json").read_text())["rows"] == both["rows"]
+    found = dilm.compare([tmp_path / "r.json", tmp_path / "r.json"], output=tmp_path / "table.md")
+    cells = {(x["learner"], x["method"], x["dpc"]): x for x in found["lines"]}
+    assert cells[learners[0], "herding", 3]["runs"] == 6 and cells[learners[0], "herding", 3]["sets"] == 3
+    assert "closed" in cells["tfidf", "herding", 2]
+    assert {path.name for path in tmp_path.glob("table.*")} == {"table.md", "table.csv", "table.json"}
+
+
+def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, tmp_path):
+    command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
+    command += ["--max-steps", "2", "--seeds", "2", "--max-texts", "40", "--bf16", "False"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dilm", *command, "--processes", "2", "--output", str(tmp_path / "two.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("## mine") == 1  # one process speaks
+    parts = [len(path.read_text().splitlines()) for path in (tmp_path / "two.json.runs").glob("rows-*.jsonl")]
+    assert len(parts) == 2 and min(parts) > 0
+    assert main([*command, "--output", str(tmp_path / "one.json"), "--quiet"]) == 0
+    one, two = (json.loads((tmp_path / name).read_text())["rows"] for name in ("one.json", "two.json"))
+    assert one == two
+
+
+def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tmp_path, capsys):
+    command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
+    command += ["--max-steps", "2", "--seeds", "1", "--output", str(tmp_path / "r.json"), "--max-texts", "40"]
+    assert main([*command, "--learning-rates", "1e-4", "1e-2"]) == 0
+    assert "learning rate 0.01" in capsys.readouterr().out
+    rates = json.loads((tmp_path / "r.json").read_text())["learning_rates"]
+    assert set(rates[f"finetune:{hub_models[1]}"]) == {"0.0001", "0.01"}
+    assert main([*command, "--learning-rates", "1e-4", "1e-2"]) == 0
+    assert "on dev" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--task", "{csv}"], "no sets"),
+        (["evaluate", "none", "--task", "{csv}"], "no file or folder 'none'"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--learner", "prob:x"], "did you mean 'probe'"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--learner", "probe:no/such"], "could not be loaded"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--seeds", "0"], "'seeds' must be above 0"),
+        (["select", "{csv}", "--method", "kernal"], "did you mean 'kernel'"),
+        (["select", "{csv}", "--dpc", "900", "--output-dir", "x"], "dpc 900"),
+        (["compare"], "no results"),
+        (["compare", "none.json"], "no results in none.json"),
+        (["compare", "{csv}"], "is no results file"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(csv, coresets, capsys, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    known = {"{csv}": str(csv), "{sets}": str(coresets / "random")}
+    assert main([known.get(argument, argument) for argument in arguments]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("error: ") and "\n" not in told and message in told
+
+
+def test_compare_prints_markdown(csv, coresets, tmp_path, capsys):
+    output = str(tmp_path / "r.json")
+    assert main(["evaluate", str(coresets), "--task", str(csv), "--learner", "tfidf", "--output", output]) == 0
+    assert "| herding |" in capsys.readouterr().out
+    assert main(["compare", output, "--against", "herding", "--metric", "accuracy"]) == 0
+    assert "gain over herding" in capsys.readouterr().out
