@@ -61,7 +61,7 @@ def test_every_kind_learns_something_that_depends_on_set_and_seed_alone(task, hu
 def test_words_alone_tell_reviews_apart(task, learner):
     test = held_out(task, "test", 80)
     assert accuracy(TfIdf(), real_set(task, 150), test) > 0.7
-    network = Scratch("scratch:x", learner, RecipeConfig(max_steps=60))
+    network = Scratch("scratch:x", learner, RecipeConfig(max_steps=120))
     assert accuracy(network, real_set(task, 150), test) > 0.65
 
 

@@ -19,19 +19,32 @@ from .training_sets import HeldOut, TrainingSet
 
 LEARNING_RATE = 1e-3
 """Ten times that of fine-tuning: nothing here is pretrained but the embeddings, which stay as they are."""
+FILTERS = 32
+"""Of each window size: enough for a few dozen texts, and a run takes half a second."""
 
 
 class WordConvolution(nn.Module):
-    """Windows of 1 to 3 words, the strongest response of each filter, dropout, a linear layer."""
+    """Windows of 1 to 3 words, the strongest response of each filter, dropout, a linear layer.
 
-    def __init__(self, width: int, num_classes: int, filters: int = 64):
+    A filter over a window is a sum of linear maps of its words, so one matrix product serves all windows.
+    """
+
+    WINDOWS = (1, 2, 3)
+
+    def __init__(self, width: int, num_classes: int, filters: int):
         super().__init__()
-        self.windows = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in (1, 2, 3))
-        self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(3 * filters, num_classes))
+        self.filters = filters
+        self.words = nn.Linear(width, filters * sum(self.WINDOWS), bias=False)
+        self.bias = nn.Parameter(torch.zeros(filters * len(self.WINDOWS)))
+        self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(filters * len(self.WINDOWS), num_classes))
 
     def forward(self, words: Float[Tensor, "n l d"], mask: Float[Tensor, "n l"]) -> Float[Tensor, "n c"]:
-        words = (words * mask[..., None]).transpose(1, 2)
-        return self.output(torch.cat([layer(words).relu().amax(2) for layer in self.windows], 1))
+        maps = iter((self.words(words) * mask[..., None]).split(self.filters, dim=2))
+        responses = []
+        for size in self.WINDOWS:
+            shifted = [nn.functional.pad(next(maps), (0, 0, 0, offset))[:, offset:] for offset in range(size)]
+            responses.append(torch.stack(shifted).sum(0).amax(1))
+        return self.output((torch.cat(responses, 1) + self.bias).relu())
 
 
 class Scratch:
@@ -43,10 +56,13 @@ class Scratch:
         self.name, self.learner = name, learner
         self.config = dataclasses.replace(config, learning_rate=LEARNING_RATE)
         self._encoded: WeakKeyDictionary[HeldOut, Encoded] = WeakKeyDictionary()
+        words = learner.word_embeddings()
+        self._words: Float[Tensor, "v d"] = words / words.std()
 
     @property
     def recipe(self) -> dict[str, Any]:
-        return {"model": self.learner.fingerprint, **optimization(self.config)}
+        network = f"windows {WordConvolution.WINDOWS}, {FILTERS} filters each"
+        return {"model": self.learner.fingerprint, "network": network, **optimization(self.config)}
 
     def check(self, training_set: TrainingSet) -> None:
         """Any set will do."""
@@ -54,9 +70,9 @@ class Scratch:
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
         if held_out not in self._encoded:
             self._encoded[held_out] = self.learner.encode(held_out.texts)
-        words = self._words()
+        words = self._words
         with seeded(seed):
-            network = WordConvolution(words.shape[1], self.learner.num_classes).to(words.device)
+            network = WordConvolution(words.shape[1], self.learner.num_classes, FILTERS).to(words.device)
             self._train(network, words, training_set, seed)
         network.eval()
         predictions = np.empty(len(held_out.texts), np.int64)
@@ -64,11 +80,6 @@ class Scratch:
             for rows, batch in self.learner.padded_batches(self._encoded[held_out], 256):
                 predictions[rows] = self._logits(network, words, batch).argmax(1).cpu().numpy()
         return predictions
-
-    def _words(self) -> Float[Tensor, "v d"]:
-        """The encoder's pretrained word embeddings, scaled to a spread of one."""
-        weight: Tensor = self.learner.word_embeddings()
-        return weight / weight.std()
 
     def _logits(self, network: nn.Module, words: Tensor, batch: dict[str, Tensor]) -> Tensor:
         return network(nn.functional.embedding(batch["input_ids"], words), batch["attention_mask"].float())
