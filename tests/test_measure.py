@@ -151,3 +151,17 @@ def test_compare_prints_markdown(csv, coresets, tmp_path, capsys):
     assert "| herding |" in capsys.readouterr().out
     assert main(["compare", output, "--against", "herding", "--metric", "accuracy"]) == 0
     assert "gain over herding" in capsys.readouterr().out
+
+
+def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, capsys):
+    command = ["select", str(csv), "--method", "tdd", "--dpc", "2", "--sets", "2", "--output-dir", str(tmp_path / "t")]
+    command += ["--learner", hub_models[1], "--tdd-steps", "4", "--bf16", "False"]
+    assert main(command) == 0
+    assert "embedding-level distillation: 8 done" in capsys.readouterr().out
+    learners = [f"finetune:{hub_models[1]}", "tfidf"]
+    options = {"task": csv, "recipe": RECIPE, "output": tmp_path / "r.json", "quiet": True, "bf16": False}
+    rows = dilm.evaluate([tmp_path / "t"], learners=learners, **options)["rows"]
+    found = {(row["method"], row["learner"].partition(":")[0]) for row in rows}
+    assert found == {("tdd", "finetune"), ("tdd-text", "finetune"), ("tdd-text", "tfidf")}
+    with pytest.raises(InputError, match="without pairs"):
+        dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])

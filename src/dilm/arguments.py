@@ -96,7 +96,7 @@ class SelectArguments:
     task: Positional[str] = "reviews"
     """Embedded name, Hub id, file or folder."""
     method: str = "k-centers"
-    """random, k-centers, greedy-k-center, herding, loss-rank, gradient-match or kernel."""
+    """random, k-centers, greedy-k-center, herding, loss-rank, gradient-match, kernel; or tdd: learned embeddings."""
     dpc: tuple[int, ...] = (10,)
     """Texts per class; several sizes at once."""
     sets: int = 20
@@ -115,6 +115,8 @@ class SelectArguments:
     """A run's pool.parquet: select from it instead of from the training texts."""
     keep: Literal["all", "on-label"] = "on-label"
     """Of a pool: all texts, or those to which the full-data classifier gives the asked class."""
+    tdd_steps: int = 300
+    """Steps of embedding-level distillation per set (method tdd)."""
     max_length: int = 128
     """Tokens of a text, or pair, that the encoder reads."""
     bf16: bool | None = None

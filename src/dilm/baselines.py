@@ -1,8 +1,10 @@
-"""select(): coresets of real texts, or of a pool of written ones, by any selection method."""
+"""select(): coresets of real texts, or of a pool of written ones, by any selection method; and TDD, learned inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ import pyarrow as pa
 import yaml
 
 from . import pool as pools
+from .config import GradientMatchingConfig
 from .errors import InputError
 from .evaluation.coresets import real_sample, write_coresets
-from .evaluation.training_sets import SETTINGS, check_row
-from .models.compute import default_device, native_bf16
+from .evaluation.training_sets import SETTINGS, TDD, check_row, embeddings_path
+from .models.compute import default_device, derived_seed, native_bf16
 from .models.feature_cache import fingerprint, pretrained_features
 from .models.learner import Learner
 from .models.loading import check_model
 from .models.offline import resolve
 from .progress import Reporter
-from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_text
+from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_set, write_text
 from .selection import Reference, check_method
 from .task import Task, TextInput, check_dpc, load_task
+from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
+from .training.learners import PooledLearners
+from .training.teachers import Teachers
 
 
 def select(
@@ -40,24 +46,30 @@ def select(
     keep: str = "on-label",
     max_length: int = 128,
     bf16: bool | None = None,
+    tdd_steps: int = 300,
     seed: int = 0,
     quiet: bool = False,
 ) -> list[Path]:
     """Select `sets` sets of every size and write them as OUTPUT_DIR/dpc_K/dataset_N.jsonl; returns the paths.
 
-    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features.
+    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features. Or `tdd`, which
+    learns word embeddings for this learner by gradient matching (`tdd_steps` steps a set): its jsonl holds the
+    nearest words (`dilm evaluate` calls that tdd-text), the safetensors file beside it the embeddings (tdd).
     pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
     stand for. keep: of a pool, `all` texts or those `on-label` for the full-data classifier.
 
     Sets that are there already are kept. Raises InputError for bad input, before any model is run, and for a folder
     that holds anything else.
     """
-    check_method(method)
+    if method != TDD:
+        check_method(method)
     check_model(resolve(learner), "learner", lambda _: True)
     sizes = (dpc,) if isinstance(dpc, int) else tuple(dpc)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     for size in sizes:
         check_dpc(loaded, size)
+    if method == TDD and (pool is not None or loaded.has_pairs):
+        raise InputError("tdd learns from real single texts; leave --pool out, and take a task without pairs")
     reporter, folder = Reporter(quiet), Path(output_dir)
     real_texts, real_labels = texts, labels = real_sample(loaded, max(sizes), seed)
     if pool is not None:
@@ -68,6 +80,8 @@ def select(
         raise InputError(f"class '{name}' has {counts.min()} texts to choose from, {max(sizes)} are asked for")
     settings = {"method": method, "task": loaded.source, "learner": learner, "max_length": max_length, "seed": seed}
     settings |= {"task_fingerprint": loaded.fingerprint}
+    if method == TDD:
+        settings["tdd_steps"] = tdd_steps
     if pool is not None:
         settings |= {"pool": str(pool), "keep": keep, "pool_fingerprint": fingerprint(texts)}
     _open_folder(folder, settings)
@@ -79,16 +93,52 @@ def select(
         bf16=native_bf16(device) if bf16 is None else bf16,
         device=device,
     )
+    wanted = [(size, number) for size in sizes for number in range(sets)]
+    missing = [(size, number) for size, number in wanted if not set_path(folder, size, number).exists()]
+    if method == TDD:
+        if missing:
+            _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
+        return [set_path(folder, size, number) for size, number in wanted]
     features, reference = pretrained_features(model, texts), None
     if pool is not None:
         reference = Reference(pretrained_features(model, real_texts), real_labels)
-    wanted = [(size, number) for size in sizes for number in range(sets)]
-    missing = [(size, number) for size, number in wanted if not set_path(folder, size, number).exists()]
     names = loaded.label_names
     writing = write_coresets(folder, method, missing, texts, labels, features, names, seed, reference)
     for _ in reporter.track(writing, f"selection, {method}", len(missing)):
         pass
     return [set_path(folder, size, number) for size, number in wanted]
+
+
+def _learn_embeddings(
+    folder: Path,
+    missing: Sequence[tuple[int, int]],
+    task: Task,
+    learner: Learner,
+    steps: int,
+    seed: int,
+    reporter: Reporter,
+) -> None:
+    """Learn the sets (dpc, number) that are missing, on one pool of learner snapshots."""
+    config = GradientMatchingConfig(max_steps=steps, teacher_size=100, teacher_sets=3, teacher_candidates=2000)
+    with tempfile.TemporaryDirectory() as snapshots:
+        teachers = Teachers(task, learner, config, seed)
+        learners = PooledLearners(task, learner, teachers, config, seed, Path(snapshots))
+        for _ in reporter.track(learners.build(), "learner snapshots", learners.size):
+            pass
+
+        def learn() -> Iterator[None]:
+            for dpc, number in missing:
+                path, states = set_path(folder, dpc, number), deque[EmbeddedSet](maxlen=1)
+                for state in distill_embeddings(learners, task, config, dpc, derived_seed(seed, TDD, number)):
+                    states.append(state)
+                    yield None
+                learned = states.pop()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                learned.save(embeddings_path(path))
+                write_set(path, nearest_texts(learner, learned), learned.labels.tolist(), task.label_names)
+
+        for _ in reporter.track(learn(), "embedding-level distillation", steps * len(missing)):
+            pass
 
 
 def _open_folder(folder: Path, settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from jaxtyping import Int
 
 from ..config import OptimizationConfig, RecipeConfig
+from ..errors import InputError
 from ..models.compact_embedding import compact_embedding
 from ..models.learner import Batch, Encoded, Learner
 from ..task import Task
+from ..training.embedding_distillation import EmbeddedSet
 from ..training.minibatches import RealBatches
 from .training_sets import HeldOut, TrainingSet
 
@@ -34,7 +37,14 @@ class FineTuning:
         return {"model": self.learner.fingerprint, **optimization(self.config)}
 
     def check(self, training_set: TrainingSet) -> None:
-        """Any set will do."""
+        """InputError for learned embeddings of another width than the learner's."""
+        if training_set.embeddings is not None:
+            found, own = EmbeddedSet.load(training_set.embeddings).embeddings.shape[2], self.learner.word_embeddings()
+            if found != own.shape[1]:
+                raise InputError(
+                    f"{training_set.embeddings} holds embeddings of width {found}, {self.name} has {own.shape[1]}: "
+                    "learned embeddings fit only the learner they were made with"
+                )
 
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
         self.fit(training_set, seed)
@@ -44,6 +54,12 @@ class FineTuning:
         """Leave the learner trained on the set."""
         learner = self.learner
         learner.reinitialize(seed)
+        if training_set.embeddings is not None:
+            learned = EmbeddedSet.load(training_set.embeddings)
+            batch = [(learned.inputs(learner.device), learned.labels.to(learner.device))]
+            for _ in learner.train(itertools.repeat(batch), self.config, seed=seed):
+                pass
+            return
         encoded = learner.encode(training_set.texts)
         ids = {i for text in encoded for i in text["input_ids"]} | {int(learner.model.config.pad_token_id or 0)}
         with compact_embedding(learner.model, torch.tensor(sorted(ids), device=learner.device)) as decay:

@@ -69,12 +69,15 @@ class Evaluator:
     def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
         """Every run: learner by learner, cheap ones first; then by seed and set, so that any beginning is balanced.
 
+        Sets of learned embeddings are for fine-tuning only.
         The first `fine_tuned_sets` sets of a method and size are fine-tuned on, all if None.
         """
         runs = []
         for learner in self.learners:
             chosen = list(sets)
-            if isinstance(learner, FineTuning) and fine_tuned_sets is not None:
+            if not isinstance(learner, FineTuning):
+                chosen = [s for s in sets if s.embeddings is None]
+            elif fine_tuned_sets is not None:
                 chosen = [s for s in sets if s.number < fine_tuned_sets]
             chosen.sort(key=lambda s: (s.number, s.dpc))
             recipe = self._recipe(learner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import re
 from collections import Counter
@@ -19,6 +21,8 @@ from ..models.feature_cache import fingerprint
 from ..run_folder import row_text
 from ..task import Task, TextInput
 
+TDD = "tdd"
+"""Method of sets of learned embeddings; their nearest words are sets of method tdd-text."""
 SETTINGS = "config.yaml"
 """File that a run or a selection leaves beside its sets; it says by which method they were made."""
 
@@ -32,11 +36,14 @@ class TrainingSet:
     number: int
     texts: list[TextInput]
     labels: list[int]
+    embeddings: Path | None = None
+    """Learned embeddings that take the place of the texts (embedding-level distillation)."""
 
     @cached_property
     def content(self) -> str:
         """12 hex digits of texts and labels, in order: a changed file is another set."""
-        return fingerprint([*self.texts, " ".join(map(str, self.labels))])[:12]
+        learned = "" if self.embeddings is None else hashlib.sha256(self.embeddings.read_bytes()).hexdigest()
+        return fingerprint([*self.texts, " ".join(map(str, self.labels)) + learned])[:12]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +95,17 @@ def _read_source(path: Path, name: str, task: Task) -> Iterator[TrainingSet]:
         if None in numbers or len(set(numbers)) < len(numbers):
             numbers = list(range(len(members)))
         for file, number in zip(members, numbers, strict=True):
-            yield _read_file(file, method, number, task)
+            if embeddings_path(file).exists():
+                words = _read_file(file, f"{method}-text", number, task)
+                yield dataclasses.replace(words, method=method, embeddings=embeddings_path(file))
+                yield words
+            else:
+                yield _read_file(file, method, number, task)
+
+
+def embeddings_path(path: Path) -> Path:
+    """Where the learned embeddings of a jsonl set lie."""
+    return path.with_suffix(".safetensors")
 
 
 def _number(path: Path) -> int | None:

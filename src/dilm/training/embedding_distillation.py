@@ -1,0 +1,115 @@
+"""Embedding-level distillation (TDD): the same gradient matching, but what is learned are a few texts' word embeddings.
+
+    X [c * k, l, d]: starts at real texts; for every class  L = 1 - cos(g_real, g_syn(X)),  g_syn = gradient of the mean
+    loss on the class's rows of X, with respect to the learner's head
+
+Such sets are no texts and fit only the learner they were made with: an upper bound for what texts can teach it.
+Replacing every embedding by that of the nearest word gives texts again (TDD text), at the price of most of the gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..config import GradientMatchingConfig
+from ..models.compute import derived_seed
+from ..models.learner import Learner
+from ..task import Task, TextInput
+from .learners import PooledLearners
+
+LEARNING_RATE = 0.1
+"""Of Adam, in units of the spread of the learner's word embeddings."""
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """Learned inputs: embeddings [n, l, d], mask [n, l] (1 where there is a word), labels [n]."""
+
+    embeddings: Tensor
+    mask: Tensor
+    labels: Tensor
+
+    def inputs(self, device: torch.device) -> dict[str, Tensor]:
+        """What a model takes in place of token ids."""
+        return {"inputs_embeds": self.embeddings.to(device), "attention_mask": self.mask.to(device)}
+
+    def save(self, path: Path) -> None:
+        """As safetensors, whole or not at all."""
+        partial = path.with_name(f".{path.name}.partial")
+        tensors = {"embeddings": self.embeddings, "mask": self.mask, "labels": self.labels}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> EmbeddedSet:
+        return cls(**load_file(path))
+
+
+def distill_embeddings(
+    learners: PooledLearners, task: Task, config: GradientMatchingConfig, dpc: int, seed: int
+) -> Iterator[EmbeddedSet]:
+    """Learn one set of `dpc` inputs per class for config.max_steps; yields it as it is after every step."""
+    learner = learners.learner
+    texts, labels = _start(task, dpc, seed)
+    learner.reinitialize(seed)
+    inputs = learner.collate(learner.encode(texts))
+    words = learner.word_embeddings()
+    mask = inputs["attention_mask"]
+    embeddings = words[inputs["input_ids"]].clone().requires_grad_()
+    optimizer = torch.optim.Adam([embeddings], lr=LEARNING_RATE * float(words.std()))
+    targets = torch.tensor(labels, device=learner.device)
+    head = list(learner.head_parameters().values())
+    for step in range(config.max_steps):
+        learners.move_to(step)
+        random = np.random.default_rng(derived_seed(seed, "teacher set", step))
+        logits = learner.model(inputs_embeds=embeddings, attention_mask=mask).logits.float()
+        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        loss = torch.zeros((), device=learner.device)
+        for c in range(task.num_classes):
+            # create_graph reaches the head's gradient only: the encoder is passed through backwards once.
+            gradient = torch.autograd.grad(losses[targets == c].mean(), head, create_graph=True)
+            real = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
+            loss = loss + 1 - torch.cosine_similarity(_flat(learner, gradient), real.flatten(), dim=0)
+        optimizer.zero_grad()
+        (embeddings.grad,) = torch.autograd.grad(loss / task.num_classes, [embeddings])
+        optimizer.step()
+        yield EmbeddedSet(embeddings.detach().cpu().clone(), mask.cpu(), targets.cpu())
+
+
+def _start(task: Task, dpc: int, seed: int) -> tuple[list[TextInput], list[int]]:
+    """Random real texts, class by class."""
+    random, labels = np.random.default_rng(seed), task.labels("train")
+    rows = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:dpc] for c in range(task.num_classes)])
+    return task.texts("train", rows), labels[rows].tolist()
+
+
+def _flat(learner: Learner, gradient: tuple[Tensor, ...]) -> Float[Tensor, " p"]:
+    """In the order of the teacher gradients: weights and bias of a class side by side for a linear head."""
+    if learner.has_linear_head:
+        by_name = dict(zip(learner.head_parameters(), gradient, strict=True))
+        weight, bias = (next(g for name, g in by_name.items() if name.endswith(end)) for end in ("weight", "bias"))
+        return torch.cat([weight, bias[:, None]], dim=1).flatten()
+    return torch.cat([g.flatten() for g in gradient])
+
+
+def nearest_texts(learner: Learner, learned: EmbeddedSet) -> list[str]:
+    """TDD text: every embedding replaced by the nearest word's; control tokens are no words."""
+    words = learner.word_embeddings().clone()
+    special = torch.tensor(sorted(set(learner.tokenizer.all_special_ids)), device=words.device)
+    norms = (words**2).sum(1)
+    norms[special] = torch.inf
+    texts = []
+    for embeddings, mask in zip(learned.embeddings, learned.mask, strict=True):
+        # The first and the last place held control tokens.
+        own = embeddings[mask.bool()][1:-1].to(words.device)
+        ids = (norms - 2 * own @ words.T).argmin(1).tolist()
+        texts.append(str(learner.tokenizer.decode(ids)).strip() or str(learner.tokenizer.decode(int(norms.argmin()))))
+    return texts

@@ -1,0 +1,67 @@
+"""Embedding-level distillation: it lowers the matching loss, and its nearest words are the words themselves."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_bert
+from transformers import RobertaConfig, RobertaForSequenceClassification
+
+from dilm.config import GradientMatchingConfig
+from dilm.models.learner import Learner
+from dilm.training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
+from dilm.training.learners import PooledLearners
+from dilm.training.matching_loss import cosine_and_slope
+from dilm.training.teachers import Teachers
+
+CONFIG = GradientMatchingConfig(
+    max_steps=15, teacher_size=10, teacher_sets=1, teacher_candidates=40, trajectories=1, inner_steps=1
+)
+
+
+def cosine(learners, learned: EmbeddedSet) -> float:
+    """The literal version: gradient of the head by autograd, from saved embeddings."""
+    learner, found = learners.learner, []
+    learners.move_to(0)
+    for c in (0, 1):
+        rows = learned.labels == c
+        logits = learner.model(inputs_embeds=learned.embeddings[rows], attention_mask=learned.mask[rows]).logits
+        loss = torch.nn.functional.cross_entropy(logits, learned.labels[rows])
+        gradient = dict(
+            zip(
+                learner.head_parameters(),
+                torch.autograd.grad(loss, list(learner.head_parameters().values())),
+                strict=True,
+            )
+        )
+        real = learners.teacher_gradient(c, 0)
+        if learner.has_linear_head:
+            weight, bias = (next(v for n, v in gradient.items() if n.endswith(e)) for e in ("weight", "bias"))
+            flat = torch.cat([weight, bias[:, None]], 1).flatten()
+        else:
+            flat = torch.cat([v.flatten() for v in gradient.values()])
+        found.append(cosine_and_slope(real.flatten(), flat)[0])
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_learned_embeddings_match_the_real_gradient_better(task, tokenizer, learner, tmp_path, linear):
+    if not linear:
+        settings = tiny_bert(len(tokenizer)).to_dict() | {"model_type": "roberta", "max_position_embeddings": 90}
+        torch.manual_seed(0)
+        learner = Learner(RobertaForSequenceClassification(RobertaConfig(**settings)), tokenizer, max_length=48)
+    assert learner.has_linear_head == linear
+    learners = PooledLearners(task, learner, Teachers(task, learner, CONFIG, 0), CONFIG, 0, tmp_path)
+    list(learners.build())
+    steps = list(distill_embeddings(learners, task, CONFIG, 2, seed=0))
+    assert len(steps) == 15 and steps[0].labels.tolist() == [0, 0, 1, 1]
+    assert cosine(learners, steps[-1]) > cosine(learners, steps[0])
+    steps[-1].save(tmp_path / "set.safetensors")
+    assert torch.equal(EmbeddedSet.load(tmp_path / "set.safetensors").embeddings, steps[-1].embeddings)
+
+
+def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts):
+    inputs = learner.collate(learner.encode(texts[:3]))
+    ids = [ids for ids in inputs["input_ids"]]
+    edged = EmbeddedSet(learner.word_embeddings()[inputs["input_ids"]], inputs["attention_mask"], torch.zeros(3))
+    own = [row[mask.bool()][1:-1].tolist() for row, mask in zip(ids, inputs["attention_mask"], strict=True)]
+    assert nearest_texts(learner, edged) == [learner.tokenizer.decode(row).strip() for row in own]
