@@ -116,8 +116,8 @@ def test_public_names_are_pinned():
     import dilm
 
     assert dilm.__all__ == [
-        "DistillConfig", "Generator", "InputError", "Learner", "RecipeConfig", "Run", "Task", "compare", "distill",
-        "evaluate", "load_config", "load_task", "select",
+        "DistillConfig", "Generator", "InputError", "Learner", "RecipeConfig", "Run", "Task", "ablate", "compare",
+        "distill", "evaluate", "load_config", "load_task", "select",
     ]  # fmt: skip
     assert all(getattr(dilm, name) is not None for name in dilm.__all__)
     assert set(dilm.__all__) <= set(dir(dilm))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from .ablation import ablate
     from .baselines import select
     from .config import DistillConfig, RecipeConfig, load_config
     from .measure import compare, evaluate
@@ -24,6 +25,7 @@ __all__ = [
     "RecipeConfig",
     "Run",
     "Task",
+    "ablate",
     "compare",
     "distill",
     "evaluate",
@@ -39,6 +41,7 @@ _HOMES = {
     "RecipeConfig": ".config",
     "Run": ".run_folder",
     "Task": ".task",
+    "ablate": ".ablation",
     "compare": ".measure",
     "distill": ".pipeline",
     "evaluate": ".measure",

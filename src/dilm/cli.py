@@ -27,6 +27,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm distill [TASK]   learn to write, over-generate, select, evaluate, report
   dilm select TASK      pick coresets of real texts, or of a pool
   dilm evaluate SETS    train fresh learners on sets, ours or anyone's, and test them
+  dilm ablate [TASK]    the parts of the method on and off, in one table
   dilm compare RESULTS  put results side by side, with tests of significance
   dilm --version        print the version
 
@@ -75,8 +76,8 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def distill(arguments: list[str]) -> int:
-    """The verb `distill`."""
+def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespace, DistillArguments, dict[str, Any]]:
+    """Preset and file, all options, and those that were given, as nested keywords."""
     # The preset and the file decide the defaults of all other options, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="embedded")
@@ -86,13 +87,19 @@ def distill(arguments: list[str]) -> int:
     form = DistillDials if {"-h", "--help"} & set(arguments) else DistillArguments
     parsed = tyro.cli(
         form,
-        prog="dilm distill",
+        prog=prog,
         args=["--help" if argument == "--help-all" else argument for argument in arguments],
         default=form(**shallow(defaults), preset=chosen.preset, config=chosen.config),
     )
     known, values = flatten(defaults), flatten(parsed)
     given = nested({key: values[key] for key in known if values[key] != known[key] or key == "task"})
     load_config(chosen.preset, chosen.config, given)  # a value out of range is told before anything heavy is imported
+    return chosen, parsed, given
+
+
+def distill(arguments: list[str]) -> int:
+    """The verb `distill`."""
+    chosen, parsed, given = distill_settings("dilm distill", arguments)
     quiet_libraries()
     from .pipeline import distill as run
 
@@ -117,6 +124,21 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
             place = place.setdefault(group, {})
         place[name] = value
     return tree
+
+
+def ablate(arguments: list[str]) -> int:
+    """The verb `ablate`: the options of `distill`."""
+    from .report.comparison import comparison_markdown
+
+    chosen, parsed, given = distill_settings("dilm ablate", arguments)
+    quiet_libraries()
+    from .ablation import ablate as run
+
+    task = given.pop("task")
+    comparison = run(task, preset=chosen.preset, config=chosen.config, quiet=parsed.quiet, **given)
+    if not parsed.quiet:
+        print(comparison_markdown(comparison), end="")
+    return 0
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -183,7 +205,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-VERBS = {"distill": distill, "select": select, "evaluate": evaluate, "compare": compare}
+VERBS = {"distill": distill, "ablate": ablate, "select": select, "evaluate": evaluate, "compare": compare}
 
 
 if __name__ == "__main__":

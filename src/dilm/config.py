@@ -80,6 +80,8 @@ class GradientMatchingConfig(OptimizationConfig):
     """Real texts per training step of the learner."""
     learner_learning_rate: float = 1e-4
     """Constant learning rate of the learner on its trajectory."""
+    objective: Literal["gradient", "distribution", "gumbel"] = "gradient"
+    """gradient matching; or, for ablations, class means of features, or gradients through sampled tokens."""
     scope: Literal["head", "all"] = "head"
     """Parameters of the learner whose gradients are matched."""
     temperature: float = 1.0
@@ -96,6 +98,8 @@ class PoolConfig:
 
     texts_per_dpc: int = 100
     """Texts written per class and set, for each unit of DPC."""
+    selection: str = "k-centers"
+    """Method by which texts are selected; see dilm select."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
 

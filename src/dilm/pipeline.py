@@ -87,7 +87,7 @@ def check(task: Task, config: DistillConfig) -> None:
         check_dpc(task, dpc)
     for name in config.evaluation.learners:
         parse_learner(name, alone=True)
-    for method in config.evaluation.baselines:
+    for method in (config.pool.selection, *config.evaluation.baselines):
         check_method(method)
     if not len(task.dev):
         raise InputError(

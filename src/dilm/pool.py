@@ -13,7 +13,7 @@ from .models.compute import derived_seed
 from .models.generator import Generator
 from .models.learner import Learner
 from .run_folder import row_text, text_row
-from .selection import k_centers
+from .selection import METHODS, Reference
 from .task import Task, TextInput
 
 Rows = list[dict[str, Any]]
@@ -83,9 +83,15 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
 
 
 def selected(
-    rows: Rows, sizes: Sequence[int], config: DistillConfig, names: Sequence[str], learner: Learner, seed: int
+    rows: Rows,
+    sizes: Sequence[int],
+    config: DistillConfig,
+    names: Sequence[str],
+    learner: Learner,
+    seed: int,
+    reference: Reference | None = None,
 ) -> Iterator[tuple[int, Rows]]:
-    """K-centers of one set's pool: yields (dpc, the rows selected) for every size.
+    """Selection from one set's pool: yields (dpc, the rows selected) for every size.
 
     Features are computed once for a text that is a candidate at several sizes. Raises GenerationError if a class has
     too few different texts.
@@ -102,5 +108,5 @@ def selected(
                 f"{dpc} are needed; start again with more --language-modeling.max-steps or --pool.texts-per-dpc"
             )
         matrix = np.stack([features[id(row)] for row in members])
-        chosen: list[int] = k_centers(matrix, labels, dpc, seed).tolist()
+        chosen: list[int] = METHODS[config.pool.selection](matrix, labels, dpc, seed, reference).tolist()
         yield dpc, [members[i] for i in chosen]

@@ -27,6 +27,7 @@ from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
 from .run_folder import read_pool, row_text, set_path, whole_folder, write_pool, write_set
+from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
@@ -181,25 +182,31 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
 
 
 def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
-    """K-centers of every set's pool, for every size (section 3.3); features are the pretrained learner's."""
+    """From every set's pool, for every size (section 3.3); features are the pretrained learner's."""
     config, names = work.config, work.task.label_names
     todo = [(s, d) for s in range(config.sets) for d in config.dpc if not set_path(work.folder, d, s).exists()]
     if not todo:
         return
+    reference = None
+    if config.pool.selection not in LOOK_AT_CANDIDATES_ALONE:
+        texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))
+        reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
 
     def select_all() -> Iterator[None]:
         for number in dict.fromkeys(number for number, _ in todo):
             sizes = [dpc for s, dpc in todo if s == number]
             members = [row for row in rows if row["set"] == number]
-            for dpc, selected in pools.selected(members, sizes, config, names, learner, work.seed("selection", number)):
+            for dpc, selected in pools.selected(
+                members, sizes, config, names, learner, work.seed("selection", number), reference
+            ):
                 path = set_path(work.folder, dpc, number)
                 path.parent.mkdir(exist_ok=True)
                 write_set(path, [row_text(row) for row in selected], [row["label"] for row in selected], names)
                 yield None
 
     with work.timed("selection"):
-        for _ in work.reporter.track(select_all(), "selection, K-centers", len(todo)):
+        for _ in work.reporter.track(select_all(), f"selection, {config.pool.selection}", len(todo)):
             pass
 
 

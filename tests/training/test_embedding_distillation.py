@@ -33,7 +33,7 @@ def cosine(learners, learned: EmbeddedSet) -> float:
                 strict=True,
             )
         )
-        real = learners.teacher_gradient(c, 0)
+        real = learners.teacher_target(c, 0)
         if learner.has_linear_head:
             weight, bias = (next(v for n, v in gradient.items() if n.endswith(e)) for e in ("weight", "bias"))
             flat = torch.cat([weight, bias[:, None]], 1).flatten()

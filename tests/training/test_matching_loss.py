@@ -15,6 +15,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from dilm.config import GradientMatchingConfig
 from dilm.models.generator import Generator
 from dilm.models.learner import Learner
 from dilm.training.gradient_matching import generator_gradient
@@ -82,12 +83,13 @@ def literal_gradient(generator, learner, scope, texts, real_texts, label):
 
 def our_gradient(generator, learner, scope, texts, real_texts, label, micro_batch_size=1000):
     generator.model.zero_grad()
+    config = GradientMatchingConfig(scope=scope, temperature=TAU)
     real = real_gradient(learner, real_texts, label, scope)
     match = generator_gradient(
         generator,
         generator.encode(texts, [label] * len(texts)),
         micro_batch_size,
-        lambda nll: match_class(learner, texts, label, nll, real, scope, TAU),
+        lambda nll: match_class(learner, texts, label, nll, real, config),
     )
     return match.loss, flat_gradients(generator.model)
 

@@ -93,7 +93,7 @@ def test_fresh_learners_follow_one_trajectory_and_start_anew(task, learner):
     assert torch.equal(learner.output_layer.weight, expected[4])
 
 
-def test_pooled_learners_are_points_of_trajectories_and_keep_teacher_gradients(task, learner, tmp_path):
+def test_pooled_learners_are_points_of_trajectories_and_keep_teacher_targets(task, learner, tmp_path):
     teachers = Teachers(task, learner, SMALL, seed=0)
     pooled = PooledLearners(task, learner, teachers, SMALL, 5, tmp_path)
     assert list(pooled.build()) == [1, 2, 3, 4, 5, 6] and pooled.size == 6
@@ -108,11 +108,11 @@ def test_pooled_learners_are_points_of_trajectories_and_keep_teacher_gradients(t
         if pooled._at < 3:
             assert torch.equal(learner.output_layer.weight, points[pooled._at])
     assert drawn == set(range(6))
-    first = pooled.teacher_gradient(0, 1)
-    assert pooled.teacher_gradient(0, 1) is first
+    first = pooled.teacher_target(0, 1)
+    assert pooled.teacher_target(0, 1) is first
     fresh = PooledLearners(task, learner, teachers, SMALL, 5, tmp_path)
     fresh.move_to(29)
-    assert torch.equal(fresh.teacher_gradient(0, 1), first)
+    assert torch.equal(fresh.teacher_target(0, 1), first)
 
 
 def test_classes_take_turns_when_there_are_many(generator, learner, task):

@@ -16,6 +16,9 @@ METHODS: dict[str, Selector] = {
     "kernel": kernel,
 }
 
+LOOK_AT_CANDIDATES_ALONE = ("random", "k-centers", "greedy-k-center")
+"""Methods for which it makes no difference what the chosen texts are to stand for."""
+
 
 def check_method(name: str) -> None:
     """InputError if there is no such method."""
@@ -23,4 +26,4 @@ def check_method(name: str) -> None:
         raise InputError(f"no method '{name}'{suggest(name, METHODS)}; methods: {', '.join(METHODS)}")
 
 
-__all__ = ["METHODS", "Reference", "Selector", "check_method", "k_centers"]
+__all__ = ["LOOK_AT_CANDIDATES_ALONE", "METHODS", "Reference", "Selector", "check_method"]

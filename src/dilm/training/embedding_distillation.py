@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from ..config import GradientMatchingConfig
 from ..models.compute import derived_seed
 from ..models.learner import Learner
 from ..task import Task, TextInput
-from .learners import PooledLearners
+from .learners import PooledLearners, head_gradient
 
 LEARNING_RATE = 0.1
 """Of Adam, in units of the spread of the learner's word embeddings."""
@@ -66,7 +65,6 @@ def distill_embeddings(
     embeddings = words[inputs["input_ids"]].clone().requires_grad_()
     optimizer = torch.optim.Adam([embeddings], lr=LEARNING_RATE * float(words.std()))
     targets = torch.tensor(labels, device=learner.device)
-    head = list(learner.head_parameters().values())
     for step in range(config.max_steps):
         learners.move_to(step)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
@@ -74,10 +72,9 @@ def distill_embeddings(
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         loss = torch.zeros((), device=learner.device)
         for c in range(task.num_classes):
-            # create_graph reaches the head's gradient only: the encoder is passed through backwards once.
-            gradient = torch.autograd.grad(losses[targets == c].mean(), head, create_graph=True)
-            real = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
-            loss = loss + 1 - torch.cosine_similarity(_flat(learner, gradient), real.flatten(), dim=0)
+            found = head_gradient(learner, losses[targets == c].mean())
+            real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
+            loss = loss + 1 - torch.cosine_similarity(found, real.flatten(), dim=0)
         optimizer.zero_grad()
         (embeddings.grad,) = torch.autograd.grad(loss / task.num_classes, [embeddings])
         optimizer.step()
@@ -89,15 +86,6 @@ def _start(task: Task, dpc: int, seed: int) -> tuple[list[TextInput], list[int]]
     random, labels = np.random.default_rng(seed), task.labels("train")
     rows = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:dpc] for c in range(task.num_classes)])
     return task.texts("train", rows), labels[rows].tolist()
-
-
-def _flat(learner: Learner, gradient: tuple[Tensor, ...]) -> Float[Tensor, " p"]:
-    """In the order of the teacher gradients: weights and bias of a class side by side for a linear head."""
-    if learner.has_linear_head:
-        by_name = dict(zip(learner.head_parameters(), gradient, strict=True))
-        weight, bias = (next(g for name, g in by_name.items() if name.endswith(end)) for end in ("weight", "bias"))
-        return torch.cat([weight, bias[:, None]], dim=1).flatten()
-    return torch.cat([g.flatten() for g in gradient])
 
 
 def nearest_texts(learner: Learner, learned: EmbeddedSet) -> list[str]:

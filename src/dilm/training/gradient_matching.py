@@ -21,9 +21,10 @@ from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
 from ..task import Task, TextInput
-from .learners import match_class, real_gradient
+from .learners import match_class, real_target
 from .matching_loss import Match, cosine_and_slope
 from .minibatches import DiverseBatches
+from .straight_through import TokenEmbeddings, straight_through_gradient
 
 NOTHING_WRITTEN = (
     "the generator wrote no usable text; start again with more --language-modeling.max-steps, or with a longer "
@@ -40,7 +41,7 @@ class Learners(Protocol):
     learner: Learner
 
     def move_to(self, step: int) -> None: ...
-    def teacher_gradient(self, class_index: int, set_index: int) -> Tensor: ...
+    def teacher_target(self, class_index: int, set_index: int) -> Tensor: ...
 
 
 class WrittenClass(NamedTuple):
@@ -138,6 +139,7 @@ def match_gradients(
     """
     generator.model.eval()
     optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, config.max_steps)
+    tokens = TokenEmbeddings(generator, learners.learner) if config.objective == "gumbel" else None
     written = WrittenTexts(generator, learners.learner, task, config, top_p, seed)
     for step in range(config.max_steps):
         learners.move_to(step)
@@ -149,16 +151,25 @@ def match_gradients(
         matches = []
         for c, (texts, encoded, batches) in written.classes.items():
             rows = batches.draw()
-            real = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
+            real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
             batch = [texts[i] for i in rows]
 
+            chosen = [encoded[i] for i in rows]
+            if tokens is not None:
+                noise = derived_seed(seed, "gumbel", step, c)
+                share = 1 / len(written.classes)
+                matches.append(
+                    straight_through_gradient(
+                        generator, learners.learner, tokens, chosen, c, real, config, share, noise
+                    )
+                )
+                continue
+
             def coefficients_of(nll: Tensor, c: int = c, batch: list = batch, real: Tensor = real) -> Match:
-                match = match_class(learners.learner, batch, c, nll, real, config.scope, config.temperature)
+                match = match_class(learners.learner, batch, c, nll, real, config)
                 return match._replace(coefficients=match.coefficients / len(written.classes))
 
-            matches.append(
-                generator_gradient(generator, [encoded[i] for i in rows], config.micro_batch_size, coefficients_of)
-            )
+            matches.append(generator_gradient(generator, chosen, config.micro_batch_size, coefficients_of))
         norm = float(nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm))
         record = {
             "loss": float(np.mean([m.loss for m in matches])),
@@ -184,6 +195,6 @@ def _real_cosine(
     sample = [texts[i] for i in random.permutation(len(texts))[: config.batch_size]]
     if not sample:
         return math.nan
-    teacher = learners.teacher_gradient(c, int(random.integers(config.teacher_sets)))
-    real = real_gradient(learners.learner, sample, c, config.scope)
+    teacher = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
+    real = real_target(learners.learner, sample, c, config)
     return cosine_and_slope(teacher.flatten(), real.flatten())[0]

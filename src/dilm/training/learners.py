@@ -26,6 +26,7 @@ from .matching_loss import (
     linear_head_gradient,
     match_any_parameters,
     match_linear_head,
+    match_means,
     mean_gradient,
     residuals,
 )
@@ -34,6 +35,13 @@ from .teachers import Teachers
 
 GRADIENT_CACHE_BYTES = 256 * 2**20
 """Teacher gradients that are kept; beyond this they are computed again when needed."""
+
+
+def real_target(learner: Learner, texts: list[TextInput], label: int, config: GradientMatchingConfig) -> Tensor:
+    """What synthetic texts of a class are to match: the real texts' gradient, or the mean of their features [d]."""
+    if config.objective == "distribution":
+        return learner.head_view(texts).inputs.mean(0)
+    return real_gradient(learner, texts, label, config.scope)
 
 
 def real_gradient(learner: Learner, texts: list[TextInput], label: int, scope: str) -> Tensor:
@@ -52,10 +60,28 @@ def real_gradient(learner: Learner, texts: list[TextInput], label: int, scope: s
     return total
 
 
+def head_gradient(learner: Learner, loss: Tensor) -> Tensor:
+    """Gradient of a loss with respect to the head, flat and differentiable, in the order of `real_gradient`.
+
+    Only the head's gradient needs a graph: the encoder is passed through backwards once.
+    """
+    parameters = learner.head_parameters()
+    gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
+    if learner.has_linear_head:
+        by_name = dict(zip(parameters, gradients, strict=True))
+        weight, bias = (next(g for name, g in by_name.items() if name.endswith(end)) for end in ("weight", "bias"))
+        return torch.cat([weight, bias[:, None]], dim=1).flatten()
+    return torch.cat([g.flatten() for g in gradients])
+
+
 def match_class(
-    learner: Learner, texts: list[TextInput], label: int, nll: Tensor, real: Tensor, scope: str, temperature: float
+    learner: Learner, texts: list[TextInput], label: int, nll: Tensor, real: Tensor, config: GradientMatchingConfig
 ) -> Match:
     """Loss and coefficients of one class's synthetic texts at the learner's present weights."""
+    scope, temperature = config.scope, config.temperature
+    if config.objective == "distribution":
+        inputs = learner.head_view(texts).inputs
+        return match_means(nll.detach().to(inputs.dtype), inputs, real, temperature)
     labels = torch.full((len(texts),), label, device=learner.device)
     if scope == "head" and learner.has_linear_head:
         view = learner.head_view(texts)
@@ -123,9 +149,9 @@ class FreshLearners:
         next(self._points)
         self._at = step
 
-    def teacher_gradient(self, class_index: int, set_index: int) -> Tensor:
+    def teacher_target(self, class_index: int, set_index: int) -> Tensor:
         texts = self.teachers.texts(class_index, set_index)
-        return real_gradient(self.learner, texts, class_index, self.config.scope)
+        return real_target(self.learner, texts, class_index, self.config)
 
 
 class PooledLearners:
@@ -179,12 +205,12 @@ class PooledLearners:
             self.learner.model.load_state_dict(load_file(self._path(snapshot)))
             self._at = snapshot
 
-    def teacher_gradient(self, class_index: int, set_index: int) -> Tensor:
+    def teacher_target(self, class_index: int, set_index: int) -> Tensor:
         key = (self._at, class_index, set_index)
         if key in self._gradients:
             return self._gradients[key]
         texts = self.teachers.texts(class_index, set_index)
-        gradient = real_gradient(self.learner, texts, class_index, self.config.scope)
+        gradient = real_target(self.learner, texts, class_index, self.config)
         size = gradient.numel() * gradient.element_size()
         if self._cached_bytes + size <= GRADIENT_CACHE_BYTES:
             self._gradients[key] = gradient

@@ -84,6 +84,18 @@ def match_linear_head(
     return Match(1 - cosine, cosine, loss_coefficients(weights, slopes, temperature))
 
 
+def match_means(
+    nll: Float[Tensor, " n"], inputs: Float[Tensor, "n d"], real_mean: Float[Tensor, " d"], temperature: float
+) -> Match:
+    """Distribution matching, for one class: L = |mean_real h - sum_i a_i h_i|^2 / |mean_real h|^2."""
+    weights = softmax_weights(nll, temperature)
+    synthetic, scale = weights @ inputs, (real_mean**2).sum()
+    difference = synthetic - real_mean
+    slopes = inputs @ (2 * difference / scale)
+    cosine, _ = cosine_and_slope(real_mean, synthetic)
+    return Match(float((difference**2).sum() / scale), cosine, loss_coefficients(weights, slopes, temperature))
+
+
 Losses = Callable[[Mapping[str, Tensor]], Tensor]
 
 

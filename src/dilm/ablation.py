@@ -1,0 +1,121 @@
+"""ablate(): the parts of the method, each on or off, on one stage 1; the paper's table of ablations (section 4.4)."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from . import stages
+from .config import DistillConfig, load_config
+from .errors import InputError
+from .evaluation.learners import make_learners
+from .evaluation.protocol import Evaluator, in_words
+from .evaluation.statistics import summarize
+from .evaluation.store import RowStore
+from .measure import compare
+from .pipeline import check
+from .progress import Reporter
+from .run_folder import open_run_folder, versions, write_json
+from .task import Task, load_task
+from .workspace import Workspace
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dilm": {},
+    "random teacher": {"gradient_matching": {"teacher": "random"}},
+    "random mini-batches": {"gradient_matching": {"minibatches": "random"}},
+    "no selection": {"pool": {"selection": "random"}},
+    "distribution matching": {"gradient_matching": {"objective": "distribution"}},
+    "Gumbel softmax": {"gradient_matching": {"objective": "gumbel"}},
+    "vanilla LM": {"gradient_matching": {"max_steps": 0}},
+}
+"""What each variant changes."""
+SHARED = ("stage_1", "stage_1_history.json", "full_data.json", "full_data.safetensors")
+"""Of the first variant's checkpoints: they do not depend on what is varied."""
+
+
+def ablate(
+    task: Any = None,
+    *,
+    preset: str = "embedded",
+    config: str | Path | None = None,
+    quiet: bool = False,
+    **overrides: Any,
+) -> dict[str, Any]:
+    """Make the sets of every variant from one stage 1, evaluate them alike, and compare them with the whole method.
+
+    The arguments are those of `distill`. OUTPUT_DIR (by default runs/TASK-ablation) gets a run folder per variant,
+    results.json, and comparison.md, .csv and .json. The same call goes on after an interruption. Returns the
+    comparison. Raises InputError as `distill` does.
+    """
+    settings, _ = load_config(preset, config, overrides | ({} if task is None else {"task": str(task)}))
+    loaded = load_task(
+        settings.task if task is None else task, text=settings.text, text_pair=settings.text_pair, label=settings.label
+    )
+    check(loaded, settings)
+    if settings.gradient_matching.max_steps == 0:
+        raise InputError("an ablation of stage 2 needs a stage 2; give gradient_matching.max_steps above 0")
+    folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet)
+    workspaces: dict[str, Workspace] = {}
+    for name, changes in VARIANTS.items():
+        workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, workspaces.get("dilm"))
+    return _measure(workspaces, folder, reporter)
+
+
+def _variant(
+    task: Task,
+    settings: DistillConfig,
+    name: str,
+    changes: dict[str, Any],
+    folder: Path,
+    reporter: Reporter,
+    first: Workspace | None,
+) -> Workspace:
+    """Make one variant's sets; stage 1 and the full-data classifier are those of the first variant."""
+    groups = {group: dataclasses.replace(getattr(settings, group), **values) for group, values in changes.items()}
+    place = folder / name.replace(" ", "-")
+    varied = dataclasses.replace(settings, **groups, output_dir=str(place))
+    known = (place / "checkpoints").is_dir() and any((place / "checkpoints").iterdir())
+    work = Workspace(task, varied, open_run_folder(task, varied, "ablation", resume=known), reporter)
+    reporter.say(f"variant {name}: {place}")
+    for shared in SHARED:
+        source, target = (first or work).checkpoints / shared, work.checkpoints / shared
+        if source != target and not target.exists():
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    learner = work.learner()
+    stages.rehearse(work, learner)
+    stages.full_data_classifier(work, learner)
+    generator = stages.gradient_matching(work, stages.language_modeling(work), learner)
+    stages.select_sets(work, stages.write_texts(work, generator, learner), learner)
+    return work
+
+
+def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """All variants beside coresets of real texts, through one evaluator."""
+    work = workspaces["dilm"]
+    config, learner = work.config, work.learner()
+    learners = make_learners(
+        work.evaluation_learners(),
+        work.task,
+        config.evaluation,
+        max_length=config.learner_max_length,
+        bf16=work.bf16,
+        device=work.device,
+        loaded={config.learner: learner},
+    )
+    evaluator, store = Evaluator(work.task, learners, config.evaluation), RowStore(folder / "evaluation")
+    sets = [
+        dataclasses.replace(one, method=name)
+        for name, variant in workspaces.items()
+        for one in stages.distilled_sets(variant)
+    ]
+    planned = evaluator.plan([*sets, *stages.baseline_sets(work, learner)], config.evaluation.fine_tuned_sets)
+    missing = store.missing(planned)
+    runs = store.keep(evaluator.run(missing))
+    for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):
+        pass
+    rows = store.finished(planned)
+    facts = {"task": work.task.name, "rows": rows, "summary": summarize(rows), "versions": versions()}
+    write_json(folder / "results.json", facts)
+    return compare([folder / "results.json"], against="dilm", output=folder / "comparison")

@@ -1,0 +1,55 @@
+"""Ablations: every variant on one stage 1, one table."""
+
+import json
+import shutil
+
+import pytest
+from test_distill import TINY
+
+import dilm
+from dilm import InputError
+from dilm.ablation import VARIANTS
+
+
+@pytest.fixture(scope="module")
+def ablation(task, hub_models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation") / "out"
+    settings = TINY | {"dpc": (2,), "generator": hub_models[0], "learner": hub_models[1], "output_dir": str(folder)}
+    return folder, settings, dilm.ablate(task, preset="fast", quiet=True, **settings)
+
+
+def test_every_variant_stands_in_one_table(ablation):
+    folder, _, comparison = ablation
+    methods = {line["method"] for line in comparison["lines"]}
+    assert methods == {*VARIANTS, "random", "k-centers"} and comparison["against"] == "dilm"
+    assert "| Gumbel softmax |" in (folder / "comparison.md").read_text()
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    assert {(row["set"], row["method"]) for row in rows if row["learner"].startswith("probe")} == {
+        (number, method) for number in (0, 1) for method in methods
+    }
+
+
+def test_variants_share_stage_1_and_differ_after_it(ablation):
+    folder, _, _ = ablation
+
+    def weights(name, part):
+        return (folder / name / part / "model.safetensors").read_bytes()
+
+    names = [name.replace(" ", "-") for name in VARIANTS]
+    assert len({weights(name, "checkpoints/stage_1") for name in names}) == 1
+    tuned = {name: weights(name, "generator") for name in names}
+    assert tuned["no-selection"] == tuned["dilm"] and tuned["vanilla-LM"] == weights("dilm", "checkpoints/stage_1")
+    assert len(set(tuned.values())) == len(names) - 1
+
+
+def test_an_ablation_goes_on_where_it_was(ablation, task):
+    folder, settings, comparison = ablation
+    shutil.rmtree(folder / "distribution-matching/generator")
+    (folder / "distribution-matching/pool.parquet").unlink()
+    assert dilm.ablate(task, preset="fast", quiet=True, **settings) == comparison
+
+
+def test_an_ablation_needs_a_stage_2(task, hub_models, tmp_path):
+    settings = {"output_dir": str(tmp_path / "x"), "generator": hub_models[0], "learner": hub_models[1]}
+    with pytest.raises(InputError, match="needs a stage 2"):
+        dilm.ablate(task, gradient_matching={"max_steps": 0}, quiet=True, **settings)
