@@ -16,7 +16,7 @@ def write_result(path: str | Path, figures: dict) -> None:
     """Write the figures as JSON with where they come from."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     source = {
-        "command": "python " + " ".join([os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "command": "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *map(_place, sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit,
         "machine": f"{_processor()}, {os.cpu_count()} cores",
@@ -26,6 +26,17 @@ def write_result(path: str | Path, figures: dict) -> None:
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps({"source": source, **figures}, indent=1) + "\n", encoding="utf-8")
+
+
+def _place(argument: str) -> str:
+    """An argument without the places of this machine: path/to/sst2."""
+    return f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument
+
+
+def read_source(path: str | Path) -> str:
+    """Where the figures of a result file come from, in one line."""
+    source = json.loads(Path(path).read_text(encoding="utf-8"))["source"]
+    return f"`{source['command']}`, commit {source['commit']}, {source['machine']}, {source['date']}"
 
 
 def _processor() -> str:

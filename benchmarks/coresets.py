@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--published", help="folder of other people's sets for this task, measured as dilm-published")
     parser.add_argument("--cheap", action="store_true")
     parser.add_argument("--fine-tune", type=int, default=0, metavar="SETS")
+    parser.add_argument("--full", action="store_true", help="with --fine-tune: also fine-tune on all training texts")
     parser.add_argument("--dpc", type=int, nargs="+", default=SIZES)
     parser.add_argument("--learner", default="offline")
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
@@ -46,13 +47,15 @@ def main() -> None:
     if args.cheap:
         learners = [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
         sets = [*sources, *(folder / method for method in METHODS)]
-        measure(task, sets, learners, folder / "cheap.json", args, RecipeConfig(max_texts=args.max_texts), "cheap")
+        measure(
+            task, sets, learners, folder / "cheap.json", args, RecipeConfig(max_texts=args.max_texts), "cheap", True
+        )
     if args.fine_tune:
         sets = first_sets(folder, args, state.is_main_process)
         state.wait_for_everyone()
         recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
         learners = [f"finetune:{args.learner}"]
-        measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned")
+        measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", args.full)
 
 
 def first_sets(folder: Path, args, make: bool) -> list[str]:
@@ -75,9 +78,9 @@ def first_sets(folder: Path, args, make: bool) -> list[str]:
     return chosen
 
 
-def measure(task, sets, learners, output, args, recipe, name) -> None:
+def measure(task, sets, learners, output, args, recipe, name, full) -> None:
     """Evaluate, compare, and write the comparison with every score by learner, method, size and set."""
-    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=True)
+    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full)
     if not process_state().is_main_process:
         return
     comparison = dilm.compare([output], metric=args.metric, output=output.with_name(f"{name}_comparison"))

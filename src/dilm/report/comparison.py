@@ -41,12 +41,12 @@ def comparison_markdown(comparison: Facts, brief: bool = False) -> str:
     """Per task and learner a table method x DPC; unless `brief` then every figure, and the pairs that differ."""
     lines, against = comparison["lines"], comparison["against"]
     parts = [
-        f"Mean {comparison['metric']} ± sd over all runs, in percent. Marks: against {against} at the same size, "
+        f"Mean {comparison['metric']} ± sd over all runs, in percent. Marks: other than {against} at the same size, "
         f"\\* p < 0.05, \\*\\* p < 0.01.\n{comparison['test']}."
     ]
     for task, learner in dict.fromkeys((line["task"], line["learner"]) for line in lines):
         here = [line for line in lines if (line["task"], line["learner"]) == (task, learner)]
-        parts.append(f"## {escape(task)}, {escape(learner)}\n\n{_overview(here)}")
+        parts.append(f"## {escape(task)}, {escape(learner)}\n\n{overview_table(here)}")
         if brief:
             continue
         parts.append(_details([line for line in here if line["dpc"]], against))
@@ -76,7 +76,8 @@ def p_value(value: float | None) -> str:
     return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _overview(lines: Sequence[Facts]) -> str:
+def overview_table(lines: Sequence[Facts]) -> str:
+    """Methods x DPC of one task and learner: mean ± sd and marks of significance."""
     sizes = sorted({line["dpc"] for line in lines if line["dpc"]})
     cells = {(line["method"], line["dpc"]): line for line in lines}
     methods = list(dict.fromkeys(line["method"] for line in lines if line["dpc"]))
