@@ -8,8 +8,8 @@ from pathlib import Path
 
 from common import read_source
 
+from dilm.durable import write_text
 from dilm.report.comparison import overview_table
-from dilm.run_folder import write_text
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent

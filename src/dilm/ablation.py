@@ -9,6 +9,7 @@ from typing import Any
 
 from . import stages
 from .config import DistillConfig, load_config
+from .durable import write_json
 from .errors import InputError
 from .evaluation.learners import make_learners
 from .evaluation.protocol import Evaluator, in_words
@@ -17,7 +18,7 @@ from .evaluation.store import RowStore
 from .measure import compare
 from .pipeline import check
 from .progress import Reporter
-from .run_folder import open_run_folder, versions, write_json
+from .run_folder import open_run_folder, versions
 from .task import Task, load_task
 from .workspace import Workspace
 

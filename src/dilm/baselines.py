@@ -14,6 +14,7 @@ import yaml
 
 from . import pool as pools
 from .config import GradientMatchingConfig
+from .durable import write_text
 from .errors import InputError
 from .evaluation.coresets import real_sample, write_coresets
 from .evaluation.training_sets import SETTINGS, TDD, check_row, embeddings_path
@@ -23,7 +24,7 @@ from .models.learner import Learner
 from .models.loading import check_model
 from .models.offline import resolve
 from .progress import Reporter
-from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_set, write_text
+from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_set
 from .selection import Reference, check_method
 from .task import Task, TextInput, check_dpc, load_task
 from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts

@@ -11,6 +11,7 @@ from typing import Any
 from accelerate import PartialState
 
 from .config import RecipeConfig
+from .durable import write_json, write_text
 from .errors import InputError
 from .evaluation.comparison import compare as compare_rows
 from .evaluation.fine_tuning import FineTuning
@@ -25,7 +26,7 @@ from .models.loading import check_model
 from .models.offline import OFFLINE
 from .progress import Reporter
 from .report.comparison import comparison_csv, comparison_markdown
-from .run_folder import plain, versions, write_json, write_text
+from .run_folder import plain, versions
 from .task import Task, load_task
 
 

@@ -18,13 +18,14 @@ from transformers.models.auto.modeling_auto import (
 
 from . import stages
 from .config import DistillConfig, flatten, load_config
+from .durable import write_json
 from .errors import InputError
 from .evaluation.learners import parse_learner
 from .models.loading import check_model
 from .models.offline import OFFLINE, resolve
 from .progress import Reporter
 from .report import write_report
-from .run_folder import Run, open_run_folder, write_json
+from .run_folder import Run, open_run_folder
 from .selection import check_method
 from .task import Task, check_dpc, load_task
 from .workspace import Workspace

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
-import os
 import platform
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -23,43 +19,9 @@ import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 
 from .config import DistillConfig, flatten
+from .durable import whole_file, write_text
 from .errors import InputError
 from .task import Task, TextInput
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON, indented, in the file's own characters; NaN and infinity, which JSON has not, become null."""
-    write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """The value with None for every float that is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `path` when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
 
 
 def set_path(folder: Path, dpc: int, number: int) -> Path:
@@ -79,9 +41,8 @@ def row_text(row: dict[str, Any]) -> TextInput:
 
 def write_pool(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Pool rows {"text", "text_pair"?, "label", "set", "predicted_label"} as parquet."""
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(list(rows)), partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
 
 def read_pool(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 
 from . import pool as pools
 from .diagnostics import describe_matching, describe_texts, warnings
+from .durable import whole_folder
 from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set, write_coresets
 from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
@@ -26,7 +27,7 @@ from .models.feature_cache import pretrained_features
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
-from .run_folder import read_pool, row_text, set_path, whole_folder, write_pool, write_set
+from .run_folder import read_pool, row_text, set_path, write_pool, write_set
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients

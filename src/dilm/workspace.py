@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .config import DistillConfig
+from .durable import whole_file, write_json
 from .evaluation.training_sets import method_name
 from .models.compute import default_device, derived_seed, native_bf16
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
 from .progress import Reporter
-from .run_folder import write_json
 from .task import Task
 
 
@@ -106,15 +106,11 @@ class Workspace:
 
     def keep_judge(self, learner: Learner) -> None:
         """Store the learner as the full-data classifier."""
-        partial = self.judge_path.with_suffix(".partial")
-        save_file(
-            {
-                name: value.cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in learner.model.state_dict().items()
-            },
-            partial,
-        )
-        partial.replace(self.judge_path)
+        weights = learner.model.state_dict().items()
+        with whole_file(self.judge_path) as partial:
+            save_file(
+                {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in weights}, partial
+            )
 
     def become_judge(self, learner: Learner) -> None:
         """Make the learner the full-data classifier again."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +18,7 @@ from ..models.compact_embedding import compact_embedding
 from ..models.learner import Batch, Encoded, Learner
 from ..task import Task
 from ..training.embedding_distillation import EmbeddedSet
-from ..training.minibatches import RealBatches
+from ..training.minibatches import RealBatches, training_steps
 from .training_sets import HeldOut, TrainingSet
 
 
@@ -97,8 +96,7 @@ def shuffled_batches(
 
 def full_data_steps(task: Task, config: RecipeConfig) -> int:
     """Steps of training on the full data: full_data_epochs or full_data_steps, whichever comes first."""
-    per_epoch = len(task.train) / min(config.batch_size, len(task.train))
-    return min(config.full_data_steps, math.ceil(config.full_data_epochs * per_epoch))
+    return training_steps(task, config.batch_size, config.full_data_epochs, config.full_data_steps)
 
 
 def train_on_full_data(learner: Learner, task: Task, config: RecipeConfig, seed: int) -> Iterator[float]:

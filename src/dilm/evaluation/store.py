@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..run_folder import write_text
+from ..durable import write_text
 from .protocol import PlannedRun, row_key
 from .statistics import Row
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from platformdirs import user_cache_path
 
+from ..durable import whole_file
 from ..task import TextInput
 from .learner import Learner
 
@@ -58,13 +58,10 @@ def fingerprint(texts: Sequence[TextInput]) -> str:
 
 def _keep(path: Path, features: np.ndarray) -> None:
     """Write whole or not at all, then make room; a cache that cannot be written is no reason to stop."""
-    partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            partial = Path(file.name)
+        with whole_file(path) as partial, open(partial, "wb") as file:
             np.save(file, features, allow_pickle=False)
-        partial.replace(path)
         entries = sorted(path.parent.glob("*.npy"), key=lambda entry: entry.stat().st_mtime)
         excess = sum(entry.stat().st_size for entry in entries) - MAX_BYTES
         for entry in entries:
@@ -73,5 +70,4 @@ def _keep(path: Path, features: np.ndarray) -> None:
             excess -= entry.stat().st_size
             entry.unlink(missing_ok=True)
     except OSError:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        pass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..durable import write_text
 from ..progress import Reporter
-from ..run_folder import Run, write_text
+from ..run_folder import Run
 from .card import dataset_card
 from .facts import run_facts
 from .html import html_page

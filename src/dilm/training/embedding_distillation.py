@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..config import GradientMatchingConfig
+from ..durable import whole_file
 from ..models.compute import derived_seed
 from ..models.learner import Learner
 from ..task import Task, TextInput
@@ -42,10 +43,9 @@ class EmbeddedSet:
 
     def save(self, path: Path) -> None:
         """As safetensors, whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
         tensors = {"embeddings": self.embeddings, "mask": self.mask, "labels": self.labels}
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
 
     @classmethod
     def load(cls, path: Path) -> EmbeddedSet:

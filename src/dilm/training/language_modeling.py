@@ -12,13 +12,12 @@ from ..config import LanguageModelingConfig
 from ..models.compute import RandomStream, make_optimizer
 from ..models.generator import SEP, Generator
 from ..task import Task
-from .minibatches import RealBatches
+from .minibatches import RealBatches, training_steps
 
 
 def num_steps(task: Task, config: LanguageModelingConfig) -> int:
     """Steps of stage 1: num_train_epochs or max_steps, whichever comes first."""
-    per_epoch = math.ceil(len(task.train) / min(config.batch_size, len(task.train)))
-    return min(config.max_steps, math.ceil(config.num_train_epochs * per_epoch))
+    return training_steps(task, config.batch_size, config.num_train_epochs, config.max_steps)
 
 
 def learn_language(

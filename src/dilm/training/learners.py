@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..config import GradientMatchingConfig, OptimizationConfig
+from ..durable import whole_file
 from ..models.compute import derived_seed
 from ..models.learner import Learner
 from ..task import Task, TextInput
@@ -193,9 +194,8 @@ class PooledLearners:
             name: (value.to(torch.bfloat16) if value.is_floating_point() else value).contiguous().cpu()
             for name, value in self.learner.model.state_dict().items()
         }
-        partial = path.with_suffix(".partial")
-        save_file(state, partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file(state, partial)
 
     def move_to(self, step: int) -> None:
         """Put the learner at a random snapshot, the same one whenever the step is asked for."""

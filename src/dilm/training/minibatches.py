@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,12 @@ from jaxtyping import Float, Int
 
 from ..selection.clustering import cluster
 from ..task import Task, TextInput
+
+
+def training_steps(task: Task, batch_size: int, epochs: float, max_steps: int) -> int:
+    """Steps over the training split: `epochs` passes or `max_steps`, whichever comes first."""
+    per_epoch = len(task.train) / min(batch_size, len(task.train))
+    return min(max_steps, math.ceil(epochs * per_epoch))
 
 
 class RealBatches:
