@@ -45,7 +45,7 @@ class LanguageModelingConfig(OptimizationConfig):
     """Stage 1: the generator learns the task's language, each text after its class token (section 3.1)."""
 
     num_train_epochs: float = 10.0
-    """Passes over the training texts; the stage ends at this or at max_steps, whichever comes first."""
+    """Passes over the training texts; ends at this or at max_steps, whichever comes first (300 steps at least)."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class RecipeConfig(OptimizationConfig):
     max_texts: int = 10_000
     """Test texts at most, a fixed random sample of the test split where it has more."""
     full_data_epochs: float = 3.0
-    """Passes of a learner over the full training data, at most; see also full_data_steps."""
+    """Passes of a learner over the full training data, at most (50 steps at least); see also full_data_steps."""
     full_data_steps: int = 2000
     """Steps of a learner trained on the full data: the ceiling in the table, and the judge of labels."""
     full_data_learning_rate: float = 5e-5

@@ -1,6 +1,7 @@
 """The protocol: planned runs, rows on disk, statistics."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -132,7 +133,9 @@ def test_fine_tuning_starts_fresh_every_time(task, learner):
 def test_full_data_training_ends_at_epochs_or_steps(task, learner):
     few = RecipeConfig(full_data_steps=4, full_data_epochs=1, batch_size=32)
     assert full_data_steps(task, few) == 4 == len(list(train_on_full_data(learner, task, few, seed=0)))
-    assert full_data_steps(task, RecipeConfig(full_data_epochs=1, batch_size=32)) == -(-len(task.train) // 32)
+    per_epoch = len(task.train) / 32
+    assert full_data_steps(task, RecipeConfig(full_data_epochs=9, batch_size=32)) == math.ceil(9 * per_epoch) > 50
+    assert full_data_steps(task, RecipeConfig(full_data_epochs=0.1, batch_size=32)) == 50  # a small dataset
 
 
 def test_coresets_are_balanced_real_texts_and_differ_by_set(task, tmp_path):

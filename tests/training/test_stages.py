@@ -47,9 +47,11 @@ def test_stage_1_learns_the_task_and_its_classes(generator, task):
 
 
 def test_stage_1_ends_at_epochs_or_steps(task):
-    per_epoch = math.ceil(len(task.train) / 50)
-    assert num_steps(task, LanguageModelingConfig(max_steps=1000, num_train_epochs=2, batch_size=50)) == 2 * per_epoch
-    assert num_steps(task, LanguageModelingConfig(max_steps=3, num_train_epochs=2, batch_size=50)) == 3
+    steps = math.ceil(200 * len(task.train) / 50)
+    assert steps > 300
+    assert num_steps(task, LanguageModelingConfig(max_steps=9999, num_train_epochs=200, batch_size=50)) == steps
+    assert num_steps(task, LanguageModelingConfig(max_steps=3, num_train_epochs=200, batch_size=50)) == 3
+    assert num_steps(task, LanguageModelingConfig(max_steps=9999, num_train_epochs=1, batch_size=50)) == 300
 
 
 @pytest.mark.parametrize("kind", ["representative", "random"])

@@ -94,9 +94,13 @@ def shuffled_batches(
             yield learner.batch([encoded[i] for i in rows], [labels[i] for i in rows])
 
 
+MIN_FULL_DATA_STEPS = 50
+"""One pass over some hundred texts is a handful of steps: too few for the ceiling and for the judge of labels."""
+
+
 def full_data_steps(task: Task, config: RecipeConfig) -> int:
-    """Steps of training on the full data: full_data_epochs or full_data_steps, whichever comes first."""
-    return training_steps(task, config.batch_size, config.full_data_epochs, config.full_data_steps)
+    """Steps on the full data: full_data_epochs or full_data_steps, whichever comes first; 50 on a small dataset."""
+    return training_steps(task, config.batch_size, config.full_data_epochs, MIN_FULL_DATA_STEPS, config.full_data_steps)
 
 
 def train_on_full_data(learner: Learner, task: Task, config: RecipeConfig, seed: int) -> Iterator[float]:

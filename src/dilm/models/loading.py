@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def readable_errors(name_or_path: str, role: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
         found = "the folder" if Path(name_or_path).is_dir() else "no local folder and no reachable Hub model"
         raise InputError(
             f"{role} '{name_or_path}' could not be loaded ({found} of that name): {reason}; "

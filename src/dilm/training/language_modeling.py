@@ -14,10 +14,13 @@ from ..models.generator import SEP, Generator
 from ..task import Task
 from .minibatches import RealBatches, training_steps
 
+MIN_STEPS = 300
+"""A generator needs that many updates before it writes words, however few the texts; max_steps can still be less."""
+
 
 def num_steps(task: Task, config: LanguageModelingConfig) -> int:
-    """Steps of stage 1: num_train_epochs or max_steps, whichever comes first."""
-    return training_steps(task, config.batch_size, config.num_train_epochs, config.max_steps)
+    """Steps of stage 1: num_train_epochs or max_steps, whichever comes first; MIN_STEPS on a small dataset."""
+    return training_steps(task, config.batch_size, config.num_train_epochs, MIN_STEPS, config.max_steps)
 
 
 def learn_language(

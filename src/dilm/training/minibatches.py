@@ -13,10 +13,10 @@ from ..selection.clustering import cluster
 from ..task import Task, TextInput
 
 
-def training_steps(task: Task, batch_size: int, epochs: float, max_steps: int) -> int:
-    """Steps over the training split: `epochs` passes or `max_steps`, whichever comes first."""
+def training_steps(task: Task, batch_size: int, epochs: float, min_steps: int, max_steps: int) -> int:
+    """Steps of `epochs` passes over the training split, but `min_steps` where it is small; never over `max_steps`."""
     per_epoch = len(task.train) / min(batch_size, len(task.train))
-    return min(max_steps, math.ceil(epochs * per_epoch))
+    return min(max_steps, max(min_steps, math.ceil(epochs * per_epoch)))
 
 
 class RealBatches:
