@@ -131,7 +131,7 @@ class SelectArguments:
 class CompareArguments:
     """Put results side by side: gains, share of the gap closed, which differences are real.
 
-    Example: dilm compare results.json runs/mine --output comparison
+    Example: dilm compare results.json other.json --output comparison
     """
 
     results: Positional[tuple[str, ...]] = ()
