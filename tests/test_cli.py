@@ -43,7 +43,7 @@ def test_own_csv_from_the_command_line(csv, hub_models, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert re.search(r"stage 1, language modelling: 6 done in 0:\d\d", shown)
     assert "given" in shown and "preset embedded" in shown
-    assert "accuracy on the carved split of mine" in shown and "random real texts" in shown
+    assert "accuracy on the held-out test split of mine" in shown and "random real texts" in shown
     assert "report.html" in shown
     results = json.loads((folder / "results.json").read_text())
     assert results["label_names"] == ["1", "2"]

@@ -93,6 +93,16 @@ def test_evaluate_goes_on_where_it_was_and_compare_reads_it(csv, coresets, hub_m
     assert {path.name for path in tmp_path.glob("table.*")} == {"table.md", "table.csv", "table.json"}
 
 
+def test_different_sets_of_one_name_are_not_taken_for_one_method(tmp_path):
+    row = {"task": "t", "method": "dilm", "dpc": 5, "set": 0, "learner": "tfidf", "seed": 0, "accuracy": 0.5}
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, content in zip(files, ("aa", "bb"), strict=True):
+        file.write_text(json.dumps({"rows": [row | {"content": content, "recipe": "r"}]}))
+    with pytest.raises(InputError, match=r"a\.json and .*b\.json have different texts under one name \(dilm, 5 per"):
+        dilm.compare(files)
+    assert dilm.compare([files[0], files[0]])["lines"][0]["runs"] == 1
+
+
 def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, tmp_path):
     command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
     command += ["--max-steps", "2", "--seeds", "2", "--max-texts", "40", "--bf16", "False"]

@@ -11,8 +11,7 @@ from . import stages
 from .config import DistillConfig, load_config
 from .durable import write_json
 from .errors import InputError
-from .evaluation.learners import make_learners
-from .evaluation.protocol import Evaluator, in_words
+from .evaluation.protocol import in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .measure import compare
@@ -96,16 +95,7 @@ def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter)
     """All variants beside coresets of real texts, through one evaluator."""
     work = workspaces["dilm"]
     config, learner = work.config, work.learner()
-    learners = make_learners(
-        work.evaluation_learners(),
-        work.task,
-        config.evaluation,
-        max_length=config.learner_max_length,
-        bf16=work.bf16,
-        device=work.device,
-        loaded={config.learner: learner},
-    )
-    evaluator, store = Evaluator(work.task, learners, config.evaluation), RowStore(folder / "evaluation")
+    evaluator, store = work.evaluator(learner), RowStore(folder / "evaluation")
     sets = [
         dataclasses.replace(one, method=name)
         for name, variant in workspaces.items()

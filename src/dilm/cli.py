@@ -137,8 +137,13 @@ def ablate(arguments: list[str]) -> int:
     task = given.pop("task")
     comparison = run(task, preset=chosen.preset, config=chosen.config, quiet=parsed.quiet, **given)
     if not parsed.quiet:
-        print(comparison_markdown(comparison), end="")
+        print(unescaped(comparison_markdown(comparison)), end="")
     return 0
+
+
+def unescaped(markdown: str) -> str:
+    """Markdown for a terminal."""
+    return markdown.replace("\\*", "*").replace("\\|", "|")
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -159,7 +164,7 @@ def evaluate(arguments: list[str]) -> int:
         from .evaluation.comparison import compare as compare_rows
         from .report.comparison import comparison_markdown
 
-        print(comparison_markdown(compare_rows(results["rows"]), brief=True))
+        print(unescaped(comparison_markdown(compare_rows(results["rows"]), brief=True)))
         print(f"results: {parsed.output}; every figure: dilm compare {parsed.output}")
     return 0
 
@@ -187,7 +192,7 @@ def compare(arguments: list[str]) -> int:
     from .report.comparison import comparison_markdown
 
     comparison = run(parsed.results, metric=parsed.metric, against=parsed.against, output=parsed.output)
-    print(comparison_markdown(comparison), end="")
+    print(unescaped(comparison_markdown(comparison)), end="")
     return 0
 
 

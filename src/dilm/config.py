@@ -6,6 +6,7 @@ else from the defaults below. Names are those of `transformers.TrainingArguments
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -267,10 +268,8 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_checked(item, args[0], where) for item in items)
     if kind is float and not isinstance(value, bool):
-        try:
+        with contextlib.suppress(TypeError, ValueError):  # told below, as any other value of the wrong type
             return float(value)
-        except (TypeError, ValueError):
-            pass
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise InputError(f"{where} must be of type {kind.__name__}; found {value!r}")

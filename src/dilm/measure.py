@@ -150,13 +150,23 @@ def compare(
 ) -> dict[str, Any]:
     """The rows of result files and run folders as one comparison (`evaluation.comparison.compare`).
 
-    output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once.
+    output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once. Raises
+    InputError where two files have different sets under one name: they would become one method.
     """
     rows: dict[tuple, dict[str, Any]] = {}
+    contents: dict[tuple, tuple[str, Any]] = {}
     for number, source in enumerate(results):
         for row in _read_rows(Path(source)):
-            place = row["set"] if row.get("content") else f"{number}:{row['set']}"
+            content = row.get("content")
+            place = row["set"] if content else f"{number}:{row['set']}"
             rows[row["task"], place, *row_key(row)] = row | {"set": place}
+            name = f"{row['method']}, {row['dpc']} per class, set {row['set']}"
+            first, known = contents.setdefault((row["task"], name), (str(source), content))
+            if content and known and content != known:
+                raise InputError(
+                    f"{first} and {source} have different texts under one name ({name}); evaluate them under names of "
+                    "their own: dilm evaluate one=FOLDER other=FOLDER --task TASK"
+                )
     comparison = compare_rows(rows.values(), metric, against)
     if output is not None:
         stem = Path(output)

@@ -17,8 +17,7 @@ from .durable import whole_folder
 from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set, write_coresets
 from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
-from .evaluation.learners import make_learners
-from .evaluation.protocol import Evaluator, in_words
+from .evaluation.protocol import in_words
 from .evaluation.statistics import FULL, summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet
@@ -245,16 +244,7 @@ def baseline_sets(work: Workspace, learner: Learner) -> list[TrainingSet]:
 def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
     config = work.config
-    learners = make_learners(
-        work.evaluation_learners(),
-        work.task,
-        config.evaluation,
-        max_length=config.learner_max_length,
-        bf16=work.bf16,
-        device=work.device,
-        loaded={config.learner: learner},
-    )
-    evaluator, store = Evaluator(work.task, learners, config.evaluation), RowStore(work.checkpoints / "evaluation")
+    evaluator, store = work.evaluator(learner), RowStore(work.checkpoints / "evaluation")
     sets = [*distilled_sets(work), *baseline_sets(work, learner)]
     planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
     missing = store.missing(planned)

@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from .config import DistillConfig
 from .durable import whole_file, write_json
+from .evaluation.learners import make_learners
+from .evaluation.protocol import Evaluator
 from .evaluation.training_sets import method_name
 from .models.compute import default_device, derived_seed, native_bf16
 from .models.generator import Generator
@@ -62,10 +64,19 @@ class Workspace:
         """The name of the run's sets in the results: without stage 2 they are the paper's vanilla LM."""
         return method_name(dataclasses.asdict(self.config)) or ""
 
-    def evaluation_learners(self) -> list[str]:
-        """Names of the learners of the evaluation: a kind alone means the run's own learner."""
-        names = self.config.evaluation.learners
-        return [name if ":" in name or name == "tfidf" else f"{name}:{self.config.learner}" for name in names]
+    def evaluator(self, learner: Learner) -> Evaluator:
+        """The protocol with the run's learners; a kind alone, as in `probe`, means the run's own learner."""
+        config, names = self.config, self.config.evaluation.learners
+        learners = make_learners(
+            [name if ":" in name or name == "tfidf" else f"{name}:{config.learner}" for name in names],
+            self.task,
+            config.evaluation,
+            max_length=config.learner_max_length,
+            bf16=self.bf16,
+            device=self.device,
+            loaded={config.learner: learner},
+        )
+        return Evaluator(self.task, learners, config.evaluation)
 
     # -- models ------------------------------------------------------------------------------------------------
 

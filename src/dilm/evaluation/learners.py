@@ -73,10 +73,9 @@ def make_learners(
     parsed = sorted(((name, *parse_learner(name)) for name in dict.fromkeys(names)), key=lambda p: KINDS.index(p[1]))
     made: list[EvaluationLearner] = []
     for name, kind, source in parsed:
-        if kind == "tfidf":
+        if source is None:  # the only kind that needs no model
             made.append(TfIdf())
             continue
-        assert source is not None
         if kind == "icl":
             calibrated = config.icl_calibrated
             made.append(InContext(name, source, task.label_names, calibrated=calibrated, bf16=bf16, device=device))

@@ -5,6 +5,7 @@ The folder is bounded: when a new entry makes it too large, those not used for t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -33,16 +34,16 @@ def pretrained_features(learner: Learner, texts: Sequence[TextInput]) -> Float[n
     Where it has to compute, it leaves the learner with a fresh head.
     """
     path = cache_folder() / f"{learner.fingerprint}-{fingerprint(texts)}.npy"
-    try:
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: computed anew
         features = np.load(path, allow_pickle=False)
         os.utime(path)
         return features
-    except (OSError, ValueError, EOFError):  # not there, or damaged: computed anew
-        learner.reinitialize(0)
-        features = learner.features(texts)
-        if features.nbytes <= MAX_BYTES:
+    learner.reinitialize(0)
+    features = learner.features(texts)
+    if features.nbytes <= MAX_BYTES:
+        with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
             _keep(path, features)
-        return features
+    return features
 
 
 def fingerprint(texts: Sequence[TextInput]) -> str:
@@ -57,17 +58,14 @@ def fingerprint(texts: Sequence[TextInput]) -> str:
 
 
 def _keep(path: Path, features: np.ndarray) -> None:
-    """Write whole or not at all, then make room; a cache that cannot be written is no reason to stop."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial, open(partial, "wb") as file:
-            np.save(file, features, allow_pickle=False)
-        entries = sorted(path.parent.glob("*.npy"), key=lambda entry: entry.stat().st_mtime)
-        excess = sum(entry.stat().st_size for entry in entries) - MAX_BYTES
-        for entry in entries:
-            if excess <= 0:
-                break
-            excess -= entry.stat().st_size
-            entry.unlink(missing_ok=True)
-    except OSError:
-        pass
+    """Write whole or not at all, then make room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial, open(partial, "wb") as file:
+        np.save(file, features, allow_pickle=False)
+    entries = sorted(path.parent.glob("*.npy"), key=lambda entry: entry.stat().st_mtime)
+    excess = sum(entry.stat().st_size for entry in entries) - MAX_BYTES
+    for entry in entries:
+        if excess <= 0:
+            break
+        excess -= entry.stat().st_size
+        entry.unlink(missing_ok=True)

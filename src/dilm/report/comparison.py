@@ -40,10 +40,12 @@ def comparison_csv(comparison: Facts) -> str:
 def comparison_markdown(comparison: Facts, brief: bool = False) -> str:
     """Per task and learner a table method x DPC; unless `brief` then every figure, and the pairs that differ."""
     lines, against = comparison["lines"], comparison["against"]
-    parts = [
-        f"Mean {comparison['metric']} ± sd over all runs, in percent. Marks: other than {against} at the same size, "
-        f"\\* p < 0.05, \\*\\* p < 0.01.\n{comparison['test']}."
-    ]
+    intro = f"Mean {comparison['metric']} ± sd over all runs, in percent."
+    if any(line["method"] == against for line in lines):
+        intro += f" Marks: other than {against} at the same size, \\* p < 0.05, \\*\\* p < 0.01."
+    else:
+        intro += f" No set of the method {escape(against)} is there, so there are no gains."
+    parts = [f"{intro}\n{comparison['test']}."]
     for task, learner in dict.fromkeys((line["task"], line["learner"]) for line in lines):
         here = [line for line in lines if (line["task"], line["learner"]) == (task, learner)]
         parts.append(f"## {escape(task)}, {escape(learner)}\n\n{overview_table(here)}")
@@ -125,7 +127,10 @@ def _interval(line: Facts) -> str:
 
 
 def _differing(pairs: Sequence[Facts]) -> str:
-    found = sorted((p for p in pairs if (p["p_corrected"] or 1) < 0.05), key=lambda p: (p["dpc"], p["p_corrected"]))
+    found = sorted(
+        (p for p in pairs if p["p_corrected"] is not None and p["p_corrected"] < 0.05),
+        key=lambda p: (p["dpc"], p["p_corrected"]),
+    )
     if not found:
         return "No two methods differ significantly." if pairs else ""
     rows = []

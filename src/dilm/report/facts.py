@@ -25,7 +25,7 @@ def run_facts(run: Run) -> Facts:
         "source": config["task"],
         "label_names": results["label_names"],
         "split_sizes": results["split_sizes"],
-        "test_split": results["test_split"],
+        "test_split": "held-out test" if results["test_split"] == "carved" else results["test_split"],
         "notes": results["notes"],
         "dpc": config["dpc"],
         "sets": config["sets"],
