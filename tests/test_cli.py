@@ -134,18 +134,21 @@ def test_nested_is_the_inverse_of_flatten():
 def test_an_interrupted_run_says_how_to_go_on(csv, hub_models, tmp_path, number, code):
     flags = ["--text", "review", "--label", "stars", "--output-dir", str(tmp_path / "run"), *tiny_flags(hub_models)]
     flags += ["--language-modeling.max-steps", "100000", "--language-modeling.num-train-epochs", "100000"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "dilm", "distill", str(csv), *flags],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "run/checkpoints/full_data.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    ) as process:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "run/checkpoints/full_data.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(number)
+        try:
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert "--resume" in told and "Traceback" not in told
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +17,7 @@ import tyro
 from .arguments import CompareArguments, DistillArguments, DistillDials, EvaluateArguments, SelectArguments
 from .config import RecipeConfig, check_numbers, flatten, load_config
 from .errors import GenerationError, InputError
+from .interruption import Terminated, heeded_interruptions
 
 USAGE = """\
 usage: dilm VERB [OPTIONS]
@@ -51,9 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"error: no verb '{verb}'; verbs: {', '.join(VERBS)} (see dilm --help)", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return VERBS[verb](rest)
+        with heeded_interruptions():
+            return VERBS[verb](rest)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -66,14 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 143 if isinstance(interruption, Terminated) else 130
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception that no `except Exception` swallows."""
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
 
 
 def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespace, DistillArguments, dict[str, Any]]:
