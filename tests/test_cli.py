@@ -105,11 +105,22 @@ def test_version(capsys):
     assert re.fullmatch(r"dilm \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_importing_the_package_and_help_import_nothing_heavy():
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["distill", "missing.csv"], 2),
+        (["distill", "--dpc", "0"], 2),
+        (["evaluate", "sets", "--task", "missing.csv"], 2),
+        (["select", "missing.csv"], 2),
+        (["compare", "missing.json"], 2),
+    ],
+)
+def test_help_and_early_errors_import_nothing_heavy(arguments, code):
     heavy = ("torch", "transformers", "datasets")
-    code = f"import sys, dilm.cli; dilm.cli.main(['--help']); print([m for m in {heavy} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip().endswith("[]")
+    program = f"import sys, dilm.cli; print(dilm.cli.main({arguments}), [m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith(f"{code} []")
 
 
 def test_public_names_are_pinned():

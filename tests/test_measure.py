@@ -87,6 +87,7 @@ def test_evaluate_goes_on_where_it_was_and_compare_reads_it(csv, coresets, hub_m
     assert len(both["rows"]) == len(first["rows"]) + 2 * 2 * 2 * 3 + 1
     assert json.loads((tmp_path / "r.json").read_text())["rows"] == both["rows"]
     found = dilm.compare([tmp_path / "r.json", tmp_path / "r.json"], output=tmp_path / "table.md")
+    assert set(both["recipes"]) == {row["recipe"] for row in both["rows"]}
     cells = {(x["learner"], x["method"], x["dpc"]): x for x in found["lines"]}
     assert cells[learners[0], "herding", 3]["runs"] == 6 and cells[learners[0], "herding", 3]["sets"] == 3
     assert "closed" in cells["tfidf", "herding", 2]

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from .ablation import ablate
     from .baselines import select
     from .config import DistillConfig, RecipeConfig, load_config
-    from .measure import compare, evaluate
+    from .measure import evaluate
     from .models.generator import Generator
     from .models.learner import Learner
     from .pipeline import distill
     from .run_folder import Run
+    from .side_by_side import compare
     from .task import Task, load_task
 
 __all__ = [
@@ -42,7 +43,7 @@ _HOMES = {
     "Run": ".run_folder",
     "Task": ".task",
     "ablate": ".ablation",
-    "compare": ".measure",
+    "compare": ".side_by_side",
     "distill": ".pipeline",
     "evaluate": ".measure",
     "load_config": ".config",

@@ -14,10 +14,10 @@ from .errors import InputError
 from .evaluation.protocol import in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
-from .measure import compare
 from .pipeline import check
 from .progress import Reporter
 from .run_folder import open_run_folder, versions
+from .side_by_side import compare
 from .task import Task, load_task
 from .workspace import Workspace
 
@@ -107,6 +107,7 @@ def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter)
     for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):
         pass
     rows = store.finished(planned)
-    facts = {"task": work.task.name, "rows": rows, "summary": summarize(rows), "versions": versions()}
+    facts: dict[str, Any] = {"task": work.task.name, "rows": rows, "recipes": evaluator.recipes}
+    facts |= {"summary": summarize(rows), "versions": versions()}
     write_json(folder / "results.json", facts)
     return compare([folder / "results.json"], against="dilm", output=folder / "comparison")

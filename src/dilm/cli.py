@@ -18,6 +18,7 @@ from .arguments import CompareArguments, DistillArguments, DistillDials, Evaluat
 from .config import RecipeConfig, check_numbers, flatten, load_config
 from .errors import GenerationError, InputError
 from .interruption import Terminated, heeded_interruptions
+from .places import check_place
 
 USAGE = """\
 usage: dilm VERB [OPTIONS]
@@ -85,7 +86,9 @@ def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespac
     )
     known, values = flatten(defaults), flatten(parsed)
     given = nested({key: values[key] for key in known if values[key] != known[key] or key == "task"})
-    load_config(chosen.preset, chosen.config, given)  # a value out of range is told before anything heavy is imported
+    # What can be told without heavy imports is told before them.
+    load_config(chosen.preset, chosen.config, given)
+    check_place(given["task"])
     return chosen, parsed, given
 
 
@@ -142,6 +145,7 @@ def evaluate(arguments: list[str]) -> int:
     """The verb `evaluate`."""
     parsed = tyro.cli(EvaluateArguments, prog="dilm evaluate", args=arguments)
     check_numbers({key: value for key, value in shallow(parsed).items() if key not in ("sets", "learner")})
+    check_place(parsed.task)
     if not parsed.sets:
         raise InputError("no sets; pass jsonl files or folders of them, as in dilm evaluate runs/mine --task mine.csv")
     quiet_libraries()
@@ -165,6 +169,7 @@ def select(arguments: list[str]) -> int:
     """The verb `select`."""
     parsed = tyro.cli(SelectArguments, prog="dilm select", args=arguments)
     check_numbers(shallow(parsed))
+    check_place(parsed.task)
     quiet_libraries()
     from .baselines import select as run
 
@@ -180,8 +185,8 @@ def compare(arguments: list[str]) -> int:
     if not parsed.results:
         raise InputError("no results; pass files of dilm evaluate or run folders")
     quiet_libraries()
-    from .measure import compare as run
     from .report.comparison import comparison_markdown
+    from .side_by_side import compare as run
 
     comparison = run(parsed.results, metric=parsed.metric, against=parsed.against, output=parsed.output)
     print(unescaped(comparison_markdown(comparison)), end="")

@@ -21,6 +21,7 @@ import xxhash
 from datasets import ClassLabel, Dataset, Features, config
 
 from .errors import InputError
+from .places import format_of
 
 ROWS = 5_000  # rows held in memory while a file is converted
 CACHE_VERSION = 1  # raise it when the conversion changes
@@ -63,20 +64,6 @@ def read_file(path: Path) -> Dataset:
         raise InputError(f"cannot read {path.name}: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise InputError(f"cannot read {path.name} through the cache folder {cache}: {error}") from error
-
-
-def format_of(path: Path) -> str | None:
-    """The format that a file's name tells, "csv" also for "a.csv.gz"; None if it is none of READERS."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    packed = bool(suffixes) and suffixes[-1] == ".gz"
-    kind = suffixes[-2 if packed else -1] if len(suffixes) > packed else ""
-    return kind[1:] if kind[1:] in READERS and not (packed and kind == ".parquet") else None
-
-
-def stem_of(path: Path) -> str:
-    """The file's name without its format: "train" for "train.csv.gz"."""
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    return Path(name).stem
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:

@@ -1,4 +1,4 @@
-"""evaluate(): measure anyone's sets by the protocol; compare(): results side by side."""
+"""evaluate(): measure anyone's sets by the protocol."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 from accelerate import PartialState
 
 from .config import RecipeConfig
-from .durable import write_json, write_text
+from .durable import write_json
 from .errors import InputError
-from .evaluation.comparison import compare as compare_rows
 from .evaluation.fine_tuning import FineTuning
 from .evaluation.learners import make_learners, parse_learner
 from .evaluation.learning_rate import choose_learning_rate
-from .evaluation.protocol import Evaluator, in_words, row_key
+from .evaluation.protocol import Evaluator, in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet, read_sets
@@ -25,7 +24,6 @@ from .models.compute import default_device, native_bf16, process_state
 from .models.loading import check_model
 from .models.offline import OFFLINE
 from .progress import Reporter
-from .report.comparison import comparison_csv, comparison_markdown
 from .run_folder import plain, versions
 from .task import Task, load_task
 
@@ -101,6 +99,7 @@ def evaluate(
         "test_texts": len(evaluator.held_out.texts),
         "recipe": plain(dataclasses.asdict(recipe)) | {"max_length": max_length},
         "learning_rates": rates,
+        "recipes": evaluator.recipes,
         "versions": versions(),
         "rows": rows,
         "summary": summarize(rows),
@@ -139,58 +138,3 @@ def _choose_rates(
         best = max(rates, key=lambda rate, scores=found[learner.name]: scores[f"{rate:g}"])
         learner.config = dataclasses.replace(learner.config, learning_rate=best)
     return found
-
-
-def compare(
-    results: Sequence[str | Path],
-    *,
-    metric: str = "accuracy",
-    against: str = "random",
-    output: str | Path | None = None,
-) -> dict[str, Any]:
-    """The rows of result files and run folders as one comparison (`evaluation.comparison.compare`).
-
-    output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once. Raises
-    InputError where two files have different sets under one name: they would become one method.
-    """
-    rows: dict[tuple, dict[str, Any]] = {}
-    contents: dict[tuple, tuple[str, Any]] = {}
-    for number, source in enumerate(results):
-        for row in _read_rows(Path(source)):
-            content = row.get("content")
-            place = row["set"] if content else f"{number}:{row['set']}"
-            rows[row["task"], place, *row_key(row)] = row | {"set": place}
-            name = f"{row['method']}, {row['dpc']} per class, set {row['set']}"
-            first, known = contents.setdefault((row["task"], name), (str(source), content))
-            if content and known and content != known:
-                raise InputError(
-                    f"{first} and {source} have different texts under one name ({name}); evaluate them under names of "
-                    "their own: dilm evaluate one=FOLDER other=FOLDER --task TASK"
-                )
-    comparison = compare_rows(rows.values(), metric, against)
-    if output is not None:
-        stem = Path(output)
-        stem = stem.with_suffix("") if stem.suffix in (".md", ".csv", ".json") else stem
-        write_text(stem.with_name(stem.name + ".md"), comparison_markdown(comparison))
-        write_text(stem.with_name(stem.name + ".csv"), comparison_csv(comparison))
-        write_json(stem.with_name(stem.name + ".json"), comparison)
-    return comparison
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    file = path / "results.json" if path.is_dir() else path
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
-        for row in rows:
-            if not all(isinstance(row[key], str) for key in ("task", "method", "learner")):
-                raise TypeError("task, method and learner must be strings")
-            if not isinstance(row["accuracy"], float) or {"set", "seed", "dpc"} - set(row):
-                raise TypeError("accuracy must be a number; set, seed and dpc must be there")
-    except FileNotFoundError:
-        raise InputError(f"no results in {path}; expected a file of dilm evaluate or a finished run") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file} is no results file ({type(error).__name__}: {error}); expected 'rows' with task, method, dpc, "
-            "set, learner, seed and accuracy"
-        ) from None
-    return rows

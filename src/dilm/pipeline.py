@@ -24,7 +24,7 @@ from .evaluation.learners import parse_learner
 from .models.loading import check_model
 from .models.offline import OFFLINE, resolve
 from .progress import Reporter
-from .report import write_report
+from .report.write import write_report
 from .run_folder import Run, open_run_folder
 from .selection import check_method
 from .task import Task, check_dpc, load_task

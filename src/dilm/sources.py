@@ -15,9 +15,9 @@ import datasets
 from datasets import Dataset
 
 from .errors import InputError, suggest
-from .files import format_of, listed, read_file, stem_of, valid_text
+from .files import listed, read_file, valid_text
+from .places import EMBEDDED, check_place, format_of, stem_of
 
-EMBEDDED = ("reviews",)
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "dev", "val", "valid", "validation_matched"),
@@ -66,12 +66,9 @@ def _safe_name(text: str) -> str:
 
 
 def _read_hub(source: str) -> Source:
+    check_place(source)
     path, _, config = source.partition(":")
     embedded = f"embedded tasks: {', '.join(EMBEDDED)}{suggest(source, EMBEDDED)}"
-    if format_of(Path(source)) or source.startswith((".", "/", "~")) or source.count("/") > 1 or not source:
-        folder = Path(source).parent
-        siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        raise InputError(f"no file or folder '{source}'{suggest(Path(source).name, siblings)} ({embedded})")
     name = _safe_name(config or path.rpartition("/")[2])
     problem = f"no file or folder '{source}', and no dataset of that name could be reached on the Hugging Face Hub"
     return Source(name, source, _load(path, config or None, source, problem, f"; {embedded}"))

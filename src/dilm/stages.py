@@ -258,6 +258,7 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
             else:
                 yield from evaluator.run([one])
 
+    work.write("recipes", evaluator.recipes)
     if missing:
         with work.timed("evaluation"):
             for _ in work.reporter.track(store.keep(run()), "evaluation, runs", len(missing), in_words):
@@ -275,6 +276,7 @@ def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], sampl
         "test_split": task.test_split,
         "notes": list(task.notes),
         "rows": rows,
+        "recipes": work.read("recipes", {}),
         "summary": summarize(rows),
         "diagnostics": diagnostics,
         "warnings": warnings(diagnostics),

@@ -103,6 +103,9 @@ def test_one_set_is_no_evidence():
 def test_different_recipes_are_not_compared():
     with pytest.raises(InputError, match="2 different recipes"):
         compare(rows("dilm", [[0.9]], recipe="a") + rows("random", [[0.5]], recipe="b"))
+    settings = {"a": {"steps": 200, "C": 1.0}, "b": {"steps": 40, "C": 1.0, "batch": 8}}
+    with pytest.raises(InputError, match=r"recipes \(batch 8 and none, steps 200 and 40\)"):
+        compare(rows("dilm", [[0.9]], recipe="a") + rows("random", [[0.5]], recipe="b"), recipes=settings)
     with pytest.raises(InputError, match="no metric 'bleu'"):
         compare(rows("dilm", [[0.9]]), metric="bleu")
 

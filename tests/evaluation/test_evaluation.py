@@ -11,8 +11,8 @@ from dilm.evaluation.coresets import real_sample, stored_set, write_coresets
 from dilm.evaluation.fine_tuning import FineTuning, full_data_steps, shuffled_batches, train_on_full_data
 from dilm.evaluation.learning_rate import choose_learning_rate
 from dilm.evaluation.probing import Probe, TfIdf, logistic_regression
-from dilm.evaluation.protocol import Evaluator, held_out, row_key
-from dilm.evaluation.statistics import metric_of, set_means, summarize, welch
+from dilm.evaluation.protocol import Evaluator, held_out
+from dilm.evaluation.statistics import metric_of, row_key, set_means, summarize, welch
 from dilm.evaluation.store import RowStore
 from dilm.evaluation.training_sets import TrainingSet
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,20 @@ TEST = (
 )
 
 
-def compare(rows: Iterable[Row], metric: str = "accuracy", against: str = "random") -> dict[str, Any]:
+def compare(
+    rows: Iterable[Row],
+    metric: str = "accuracy",
+    against: str = "random",
+    recipes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """{"lines": one per task, learner, DPC and method; "pairs": one per pair of methods; "metric"; "against"; "test"}.
 
     A line has mean, sd (all runs), sd_seeds (within a set), sets, runs, collapsed, gain over `against` at the same
     size with its 95% interval, closed (share of the gap between `against` and the full data), p and p_corrected.
+    recipes: what the recipes of the rows stand for, to name what differs.
     Raises InputError for rows of one learner with different recipes, and for an unknown metric.
     """
-    cells = _cells(rows, metric)
+    cells = _cells(rows, metric, recipes or {})
     lines, pairs = [], []
     for task, learner in dict.fromkeys(key[:2] for key in cells):
         sized = {key[2:]: sets for key, sets in cells.items() if key[:2] == (task, learner)}
@@ -68,24 +74,34 @@ Sets = dict[Any, dict[int, tuple[float, bool]]]
 """Of one method and size: set -> seed -> score, and whether that run collapsed."""
 
 
-def _cells(rows: Iterable[Row], metric: str) -> dict[tuple[str, str, str, int], Sets]:
+def _cells(
+    rows: Iterable[Row], metric: str, recipes: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str, str, int], Sets]:
     """Scores by task, learner, method and DPC."""
     cells: dict[tuple, Sets] = defaultdict(lambda: defaultdict(dict))
-    recipes: dict[tuple, set] = defaultdict(set)
+    used: dict[tuple, set] = defaultdict(set)
     for row in rows:
-        recipes[row["task"], row["learner"]].add(row.get("recipe"))
+        used[row["task"], row["learner"]].add(row.get("recipe"))
         key = row["task"], row["learner"], row["method"], row["dpc"]
         cells[key][row["set"], row.get("content")][row["seed"]] = (
             metric_of(row, metric),
             bool(row.get("collapsed")),
         )
-    for (task, learner), found in recipes.items():
+    for (task, learner), found in used.items():
         if len(found) > 1:
             raise InputError(
-                f"the results of {learner} on {task} were made with {len(found)} different recipes (steps, learning "
-                f"rate, length, test texts, ...); evaluate all sets with the same one"
+                f"the results of {learner} on {task} were made with {len(found)} different recipes "
+                f"({_differences([recipes.get(name) for name in found])}); evaluate all sets with the same one"
             )
     return {key: {name: dict(seeds) for name, seeds in sets.items()} for key, sets in cells.items()}
+
+
+def _differences(recipes: Sequence[Mapping[str, Any] | None]) -> str:
+    known = [recipe for recipe in recipes if recipe is not None]
+    names = sorted({name for recipe in known for name in recipe})
+    values = {name: sorted({str(recipe.get(name, "none")) for recipe in known}) for name in names}
+    told = [f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1]
+    return ", ".join(told) if told else "steps, learning rate, length, test texts, ..."
 
 
 def _means(sets: Sets, seeds: set[int] | None = None) -> np.ndarray:

@@ -39,11 +39,6 @@ class PlannedRun:
         return chosen.method, chosen.dpc, chosen.number, self.learner.name, self.seed, self.recipe, chosen.content
 
 
-def row_key(row: Row) -> tuple:
-    """The key of the run that a row came from."""
-    return tuple(row.get(name) for name in ("method", "dpc", "set", "learner", "seed", "recipe", "content"))
-
-
 def in_words(row: Row) -> str:
     """A row for people: `dilm dpc 10 set 0 finetune:offline: 0.812`."""
     name = row["method"] if row["method"] == FULL else f"{row['method']} dpc {row['dpc']} set {row['set']}"
@@ -110,8 +105,13 @@ class Evaluator:
         collapsed = bool(len(np.unique(predictions)) == 1)
         return row | {"collapsed": collapsed, "recipe": recipe, "content": content}
 
+    @property
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """What the recipes of the rows stand for: all that decides a run besides the set and the number of the seed."""
+        return {self._recipe(learner): {**learner.recipe, **self._common} for learner in self.learners}
+
     def _recipe(self, learner: EvaluationLearner) -> str:
-        """8 hex digits of all that decides a run besides the set and the number of the seed."""
+        """8 hex digits of a recipe."""
         settings = {"learner": learner.recipe, **self._common}
         return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=4).hexdigest()
 

@@ -18,6 +18,11 @@ FULL = "full"
 """Method of the rows of learners that were trained on all training texts; their DPC is 0."""
 
 
+def row_key(row: Row) -> tuple:
+    """The key of the run that a row came from."""
+    return tuple(row.get(name) for name in ("method", "dpc", "set", "learner", "seed", "recipe", "content"))
+
+
 def metric_of(row: Row, metric: str) -> float:
     """accuracy, f1, or the mean of both (as the paper has it for QQP); rows without f1 count by accuracy.
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..durable import write_text
-from .protocol import PlannedRun, row_key
-from .statistics import Row
+from .protocol import PlannedRun
+from .statistics import Row, row_key
 
 
 class RowStore:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Facts = dict[str, Any]
+FEW = 5  # sets; a spread of fewer is itself mostly chance
 COLUMNS = (
     "task",
     "learner",
@@ -45,6 +46,9 @@ def comparison_markdown(comparison: Facts, brief: bool = False) -> str:
         intro += f" Marks: other than {against} at the same size, \\* p < 0.05, \\*\\* p < 0.01."
     else:
         intro += f" No set of the method {escape(against)} is there, so there are no gains."
+    few = sorted({line["method"] for line in lines if line["dpc"] and line["sets"] < FEW})
+    if few:
+        intro += f" Fewer than {FEW} sets, so that spread and p are rough: {escape(', '.join(few))}."
     parts = [f"{intro}\n{comparison['test']}."]
     for task, learner in dict.fromkeys((line["task"], line["learner"]) for line in lines):
         here = [line for line in lines if (line["task"], line["learner"]) == (task, learner)]

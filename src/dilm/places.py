@@ -1,0 +1,35 @@
+"""What the name of a source tells, without reading anything or importing anything heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import InputError, suggest
+
+EMBEDDED = ("reviews",)
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+
+
+def check_place(source: str) -> None:
+    """InputError for the name of a file or folder that is not there; anything else may be a Hub id."""
+    path = Path(source)
+    if source in EMBEDDED or path.exists() or (":" in source and Path(source.rpartition(":")[0]).exists()):
+        return
+    if format_of(path) or source.startswith((".", "/", "~")) or source.count("/") > 1 or not source:
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        known = f"embedded tasks: {', '.join(EMBEDDED)}{suggest(source, EMBEDDED)}"
+        raise InputError(f"no file or folder '{source}'{suggest(path.name, siblings)} ({known})")
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file's name tells, "csv" also for "a.csv.gz"; None if it is none of FORMATS."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    packed = bool(suffixes) and suffixes[-1] == ".gz"
+    kind = suffixes[-2 if packed else -1] if len(suffixes) > packed else ""
+    return kind[1:] if kind[1:] in FORMATS and not (packed and kind == ".parquet") else None
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its format: "train" for "train.csv.gz"."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return Path(name).stem

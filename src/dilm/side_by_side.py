@@ -1,0 +1,74 @@
+"""compare(): results side by side. Imports nothing heavy: it only reads what is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .durable import write_json, write_text
+from .errors import InputError
+from .evaluation.comparison import compare as compare_rows
+from .evaluation.statistics import row_key
+from .report.comparison import comparison_csv, comparison_markdown
+
+
+def compare(
+    results: Sequence[str | Path],
+    *,
+    metric: str = "accuracy",
+    against: str = "random",
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """The rows of result files and run folders as one comparison (`evaluation.comparison.compare`).
+
+    output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once. Raises
+    InputError where two files have different sets under one name: they would become one method.
+    """
+    rows: dict[tuple, dict[str, Any]] = {}
+    recipes: dict[str, dict[str, Any]] = {}
+    contents: dict[tuple, tuple[str, Any]] = {}
+    for number, source in enumerate(results):
+        found, settings = _read_results(Path(source))
+        recipes |= settings
+        for row in found:
+            content = row.get("content")
+            place = row["set"] if content else f"{number}:{row['set']}"
+            rows[row["task"], place, *row_key(row)] = row | {"set": place}
+            name = f"{row['method']}, {row['dpc']} per class, set {row['set']}"
+            first, known = contents.setdefault((row["task"], name), (str(source), content))
+            if content and known and content != known:
+                raise InputError(
+                    f"{first} and {source} have different texts under one name ({name}); evaluate them under names of "
+                    "their own: dilm evaluate one=FOLDER other=FOLDER --task TASK"
+                )
+    comparison = compare_rows(rows.values(), metric, against, recipes)
+    if output is not None:
+        stem = Path(output)
+        stem = stem.with_suffix("") if stem.suffix in (".md", ".csv", ".json") else stem
+        write_text(stem.with_name(stem.name + ".md"), comparison_markdown(comparison))
+        write_text(stem.with_name(stem.name + ".csv"), comparison_csv(comparison))
+        write_json(stem.with_name(stem.name + ".json"), comparison)
+    return comparison
+
+
+def _read_results(path: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The rows of a file, and the settings behind their recipes."""
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        rows = results["rows"]
+        for row in rows:
+            if not all(isinstance(row[key], str) for key in ("task", "method", "learner")):
+                raise TypeError("task, method and learner must be strings")
+            if not isinstance(row["accuracy"], float) or {"set", "seed", "dpc"} - set(row):
+                raise TypeError("accuracy must be a number; set, seed and dpc must be there")
+    except FileNotFoundError:
+        raise InputError(f"no results in {path}; expected a file of dilm evaluate or a finished run") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is no results file ({type(error).__name__}: {error}); expected 'rows' with task, method, dpc, "
+            "set, learner, seed and accuracy"
+        ) from None
+    return rows, results.get("recipes", {})
