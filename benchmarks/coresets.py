@@ -10,6 +10,7 @@ benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Both can be interrupte
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from common import write_result
@@ -51,31 +52,39 @@ def main() -> None:
             task, sets, learners, folder / "cheap.json", args, RecipeConfig(max_texts=args.max_texts), "cheap", True
         )
     if args.fine_tune:
-        sets = first_sets(folder, args, state.is_main_process)
+        origins = {method: folder / method for method in FINE_TUNED}
+        if args.published:
+            name = Path(args.published) / folder.name
+            origins["dilm-published"] = name if name.is_dir() else Path(args.published)
+        if state.is_main_process:
+            first_sets(origins, folder / "first", args.dpc, args.fine_tune)
         state.wait_for_everyone()
+        sets = [f"{method}={folder / 'first' / method}" for method in origins]
         recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
         learners = [f"finetune:{args.learner}"]
         measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", args.full)
 
 
-def first_sets(folder: Path, args, make: bool) -> list[str]:
-    """The first sets of each method in a folder of their own."""
-    chosen = []
-    origins = {method: folder / method for method in FINE_TUNED}
-    if args.published:
-        name = Path(args.published) / folder.name
-        origins["dilm-published"] = name if name.is_dir() else Path(args.published)
+def first_sets(origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int) -> list[str]:
+    """The first sets of each method in a folder of their own; returns what `dilm evaluate` takes."""
     for method, origin in origins.items():
-        target = folder / "first" / method
-        chosen.append(f"{method}={target}")
-        if make:
-            shutil.rmtree(target, ignore_errors=True)
-            for dpc in args.dpc:
-                for number in range(args.fine_tune):
-                    path = set_path(target, dpc, number)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(set_path(origin, dpc, number), path)
-    return chosen
+        shutil.rmtree(folder / method, ignore_errors=True)
+        for dpc in sizes:
+            for number in range(count):
+                path = set_path(folder / method, dpc, number)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(set_path(origin, dpc, number), path)
+    return [f"{method}={folder / method}" for method in origins]
+
+
+def scores_by_set(rows: Sequence[dict]) -> dict:
+    """Every score, by learner, method, size and set."""
+    scores: dict = {}
+    for row in rows:
+        cell = scores.setdefault(row["learner"], {}).setdefault(row["method"], {}).setdefault(str(row["dpc"]), {})
+        values = [row["accuracy"], row["f1"]] if "f1" in row else row["accuracy"]
+        cell.setdefault(str(row["set"]), []).append(values)
+    return scores
 
 
 def measure(task, sets, learners, output, args, recipe, name, full) -> None:
@@ -84,15 +93,10 @@ def measure(task, sets, learners, output, args, recipe, name, full) -> None:
     if not process_state().is_main_process:
         return
     comparison = dilm.compare([output], metric=args.metric, output=output.with_name(f"{name}_comparison"))
-    scores: dict = {}
-    for row in results["rows"]:
-        cell = scores.setdefault(row["learner"], {}).setdefault(row["method"], {}).setdefault(str(row["dpc"]), {})
-        values = [row["accuracy"], row["f1"]] if "f1" in row else row["accuracy"]
-        cell.setdefault(str(row["set"]), []).append(values)
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
     path = Path(__file__).parent / "results" / f"coresets_{task.name}_{name}.json"
-    write_result(path, {**facts, "scores": scores})
+    write_result(path, {**facts, "scores": scores_by_set(results["rows"])})
     print(f"wrote {path}")
 
 
