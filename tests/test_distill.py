@@ -82,7 +82,7 @@ def test_distilled_sets_are_balanced_labelled_and_distinct(run):
 
 def test_pool_has_the_planned_columns_and_every_distilled_text_is_in_it(run):
     pool = pq.read_table(run.output_dir / "pool.parquet").to_pylist()
-    assert set(pool[0]) == {"text", "label", "set", "predicted_label"}
+    assert set(pool[0]) == {"text", "label", "set", "predicted_label", "nll"}
     assert len(pool) == 2 * 2 * 6 * 3
     for dpc, sets in run.datasets.items():
         for number, dataset in enumerate(sets):

@@ -103,6 +103,8 @@ class PoolConfig:
     """Method by which texts are selected; see dilm select."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
+    fluent_share: float = 1.0
+    """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
 
 
 @dataclass(frozen=True)
@@ -301,5 +303,5 @@ def check_numbers(values: dict[str, Any]) -> None:
                 raise InputError(f"'{key}' must be {bound} and finite; found {number}")
             if name.endswith("max_length") and number < 8:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
-            if name == "top_p" and number > 1:
-                raise InputError(f"'top_p' must be at most 1; found {number}")
+            if name in {"top_p", "fluent_share"} and number > 1:
+                raise InputError(f"'{key}' must be at most 1; found {number}")

@@ -36,15 +36,23 @@ def write_one_pool(generator: Generator, task: Task, config: DistillConfig, numb
 
 
 def pool_rows(
-    texts: Sequence[TextInput | None], task: Task, config: DistillConfig, number: int, judge: Learner
+    texts: Sequence[TextInput | None],
+    task: Task,
+    config: DistillConfig,
+    number: int,
+    generator: Generator,
+    judge: Learner,
 ) -> Rows:
-    """Rows of the pool, in the order of writing, with the class that the full-data classifier sees in each text."""
-    labels = pool_labels(task, config)
-    written = [(text, label) for text, label in zip(texts, labels, strict=True) if text is not None]
-    seen = judge.predict([text for text, _ in written]).argmax(1) if written else []
+    """Rows of the pool, in the order of writing, each with the class that the full-data classifier sees in the text
+    and its mean negative log-likelihood under the generator (nats per token)."""
+    written = [(text, y) for text, y in zip(texts, pool_labels(task, config), strict=True) if text is not None]
+    if not written:
+        return []
+    kept, labels = [text for text, _ in written], [label for _, label in written]
+    seen, nll = judge.predict(kept).argmax(1).tolist(), generator.score(kept, labels).tolist()
     return [
-        text_row(text) | {"label": label, "set": number, "predicted_label": int(predicted)}
-        for (text, label), predicted in zip(written, seen, strict=True)
+        text_row(text) | {"label": label, "set": number, "predicted_label": predicted, "nll": score}
+        for text, label, predicted, score in zip(kept, labels, seen, nll, strict=True)
     ]
 
 
@@ -65,7 +73,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
-    a class with fewer is filled up with others in the order of writing.
+    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
+    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay.
     """
     by_class: list[Rows] = [[] for _ in range(num_classes)]
     for row in rows:
@@ -78,6 +87,9 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             confirmed = [row for row in members if row["predicted_label"] == row["label"]]
             others = [row for row in members if row["predicted_label"] != row["label"]]
             members = confirmed + others[: max(0, dpc - len(confirmed))]
+        if config.pool.fluent_share < 1:
+            room = max(dpc, round(config.pool.fluent_share * len(members)))
+            members = sorted(members, key=lambda row: row["nll"])[:room]
         kept += members
     return kept
 

@@ -165,7 +165,7 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
             for place, text in pools.write_one_pool(generator, work.task, work.config, number):
                 texts[place] = text
                 yield place
-            rows = pools.pool_rows(texts, work.task, work.config, number, learner)
+            rows = pools.pool_rows(texts, work.task, work.config, number, generator, learner)
             if not rows:
                 raise GenerationError(NOTHING_WRITTEN)
             tries.update(generator.tries)
