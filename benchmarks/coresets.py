@@ -17,7 +17,7 @@ from common import write_result
 
 import dilm
 from dilm.config import RecipeConfig
-from dilm.models.compute import process_state
+from dilm.models.processes import process_state
 from dilm.run_folder import set_path
 
 METHODS = ("random", "k-centers", "greedy-k-center", "herding", "loss-rank", "gradient-match", "kernel")

@@ -298,9 +298,7 @@ def main() -> None:
     written = tokens(synthetic, lambda texts: generator.encode(texts, [0] * len(texts)))
     writing = operations(generator.model, *written, passes=3)
     batch = tokens(sample, ids)
-    training = operations(
-        learner.model, batch[1] * config.learner_batch_size * config.learner_steps, batch[1], 3
-    )
+    training = operations(learner.model, batch[1] * config.learner_batch_size * config.learner_steps, batch[1], 3)
     reading = operations(learner.model, *tokens(synthetic, ids), passes=1)
     teaching = operations(learner.model, *tokens(real, ids), passes=1)
     snapshots = config.trajectories * config.inner_steps

@@ -108,7 +108,7 @@ def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, 
     command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
     command += ["--max-steps", "2", "--seeds", "2", "--max-texts", "40", "--bf16", "False"]
     done = subprocess.run(
-        [sys.executable, "-m", "dilm", *command, "--processes", "2", "--output", str(tmp_path / "two.json")],
+        [sys.executable, "-m", "dilm", *command, "--num-processes", "2", "--output", str(tmp_path / "two.json")],
         capture_output=True,
         text=True,
         timeout=300,

@@ -32,6 +32,8 @@ class DistillArguments(DistillConfig):
     """YAML file with settings, laid over the preset."""
     resume: bool = False
     """Go on with the run in the output folder (by default the last one of the task)."""
+    num_processes: int = 1
+    """Processes on this machine that share the run: as many as GPUs, or as CPU cores."""
     quiet: bool = False
     """Print nothing."""
 
@@ -55,7 +57,7 @@ class EvaluateArguments(RecipeConfig):
     Example: dilm evaluate runs/mine random=other/folder --task mine.csv --learner probe:offline tfidf --seeds 5
 
     The same command goes on after an interruption and makes only what is missing. Under accelerate launch -m dilm, or
-    with --processes on one machine, the runs are spread over processes.
+    with --num-processes on one machine, the runs are spread over processes.
     """
 
     sets: Positional[tuple[str, ...]] = ()
@@ -78,7 +80,7 @@ class EvaluateArguments(RecipeConfig):
     """Choose the learning rate of fine-tuning among these on dev, once per learner, for all methods alike."""
     max_length: int = 128
     """Tokens of a text, or pair, that an encoder reads."""
-    processes: int = 1
+    num_processes: int = 1
     """Processes on this machine that share the runs: as many as GPUs, or as CPU cores."""
     bf16: bool | None = None
     """Compute in bfloat16; by default where the processor does it natively."""

@@ -96,6 +96,14 @@ def distill(arguments: list[str]) -> int:
     """The verb `distill`."""
     chosen, parsed, given = distill_settings("dilm distill", arguments)
     quiet_libraries()
+    if parsed.num_processes > 1 and "RANK" not in os.environ:
+        # What cannot be run is told once, here; the processes go on with the folder that is opened here.
+        from .pipeline import prepare
+        from .run_folder import open_run_folder
+
+        loaded, settings, _ = prepare(given.pop("task"), chosen.preset, chosen.config, given)
+        folder = open_run_folder(loaded, settings, chosen.preset, parsed.resume)
+        return spread(parsed.num_processes, ["distill", *arguments, "--resume", "--output-dir", str(folder)])
     from .pipeline import distill as run
 
     run(
@@ -149,12 +157,12 @@ def evaluate(arguments: list[str]) -> int:
     if not parsed.sets:
         raise InputError("no sets; pass jsonl files or folders of them, as in dilm evaluate runs/mine --task mine.csv")
     quiet_libraries()
-    if parsed.processes > 1 and "RANK" not in os.environ:
-        return spread(parsed.processes, ["evaluate", *arguments])
+    if parsed.num_processes > 1 and "RANK" not in os.environ:
+        return spread(parsed.num_processes, ["evaluate", *arguments])
     from .measure import evaluate as run
 
     recipe = RecipeConfig(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(RecipeConfig)})
-    own = {key: value for key, value in shallow(parsed).items() if key not in (*flatten(recipe), "processes")}
+    own = {key: value for key, value in shallow(parsed).items() if key not in (*flatten(recipe), "num_processes")}
     results = run(own.pop("sets"), learners=own.pop("learner"), recipe=recipe, **own)
     if not parsed.quiet and int(os.environ.get("RANK", "0")) == 0:
         from .evaluation.comparison import compare as compare_rows

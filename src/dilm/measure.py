@@ -20,9 +20,10 @@ from .evaluation.protocol import Evaluator, in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet, read_sets
-from .models.compute import default_device, native_bf16, process_state
+from .models.compute import default_device, native_bf16
 from .models.loading import check_model
 from .models.offline import OFFLINE
+from .models.processes import own_share, process_state
 from .progress import Reporter
 from .run_folder import plain, versions
 from .task import Task, load_task
@@ -84,7 +85,7 @@ def evaluate(
     rates = _choose_rates(made, loaded, learning_rates, chosen, folder, state, reporter)
     evaluator = Evaluator(loaded, made, recipe)
     planned = [*evaluator.plan(chosen), *(evaluator.plan_full_data() if full else [])]
-    missing = store.missing(planned)[state.process_index :: state.num_processes]
+    missing = own_share(store.missing(planned))
     state.wait_for_everyone()
     runs = store.keep(evaluator.run(missing))
     for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):

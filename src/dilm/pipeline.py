@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
@@ -23,6 +24,7 @@ from .errors import InputError
 from .evaluation.learners import parse_learner
 from .models.loading import check_model
 from .models.offline import OFFLINE, resolve
+from .models.processes import process_state
 from .progress import Reporter
 from .report.write import write_report
 from .run_folder import Run, open_run_folder
@@ -48,8 +50,21 @@ def distill(
     overrides: any setting of `DistillConfig`, nested ones as dicts: `dpc=20, gradient_matching={"max_steps": 100}`.
 
     Returns the finished Run (`run.datasets`, `run.results`). Raises InputError for anything wrong with the input,
-    before any training.
+    before any training. Under `accelerate launch` or torchrun the processes share one run.
     """
+    state = process_state()
+    loaded, settings, origins = prepare(task, preset, config, overrides)
+    opened = [open_run_folder(loaded, settings, preset, resume) if state.is_main_process else Path()]
+    folder = broadcast_object_list(opened)[0]
+    work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process))
+    announce(work, origins)
+    return run(work)
+
+
+def prepare(
+    task: Any, preset: str, config: str | Path | None, overrides: dict[str, Any]
+) -> tuple[Task, DistillConfig, dict[str, str]]:
+    """The task, the settings and where each came from, as `distill` takes them; InputError for what cannot be run."""
     if task is not None:
         task = os.fspath(task) if isinstance(task, os.PathLike) else task
         overrides["task"] = task if isinstance(task, str) else str(getattr(task, "source", "in memory"))
@@ -58,28 +73,29 @@ def distill(
     # Splits do not depend on the run's seed: runs of several seeds are tested on the same texts.
     loaded = load_task(source, text=settings.text, text_pair=settings.text_pair, label=settings.label)
     check(loaded, settings)
-    folder = open_run_folder(loaded, settings, preset, resume)
-    work = Workspace(loaded, settings, folder, Reporter(quiet))
-    announce(work, origins)
-    return run(work)
+    return loaded, settings, origins
 
 
 def run(work: Workspace) -> Run:
-    """The way of the data."""
+    """The way of the data. Several processes share training, writing and evaluation; the first does the rest."""
     learner = work.learner()
     stages.rehearse(work, learner)
-    stages.full_data_classifier(work, learner)
+    work.first(lambda: stages.full_data_classifier(work, learner))
     generator = stages.language_modeling(work)
-    before = stages.show_samples(work, generator, "before")
-    generator = stages.gradient_matching(work, generator, learner)
-    after = stages.show_samples(work, generator, "after")
-    pool = stages.write_texts(work, generator, learner)
-    stages.select_sets(work, pool, learner)
+    before = work.first(lambda: stages.show_samples(work, generator, "before"))
+    trained = stages.gradient_matching(work, generator, learner)
+    after = work.first(lambda: stages.show_samples(work, trained, "after"))
+    pool = stages.write_texts(work, trained, learner)
+    work.first(lambda: stages.select_sets(work, pool, learner))
     rows = stages.evaluate(work, learner)
-    write_json(work.folder / "results.json", stages.results(work, pool, rows, {"before": before, "after": after}))
-    finished = Run(work.folder)
-    write_report(finished, work.reporter)
-    return finished
+
+    def finish() -> None:
+        results = stages.results(work, pool, rows, {"before": before, "after": after})
+        write_json(work.folder / "results.json", results)
+        write_report(Run(work.folder), work.reporter)
+
+    work.first(finish)
+    return Run(work.folder)
 
 
 def check(task: Task, config: DistillConfig) -> None:

@@ -91,7 +91,7 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
         _check_same_run(folder, flatten(there), flatten(record))
         write_text(known, as_yaml(record | {"versions": there.get("versions")}))
         return folder
-    if resume and config.output_dir:
+    if resume and config.output_dir and not isinstance(there, dict):
         raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass another --output-dir")

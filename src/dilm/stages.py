@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 
 from . import pool as pools
 from .diagnostics import describe_matching, describe_texts, warnings
-from .durable import whole_folder
+from .durable import whole_folder, write_json
 from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set, write_coresets
 from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
@@ -26,6 +27,7 @@ from .models.feature_cache import pretrained_features
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
+from .models.processes import own_share
 from .run_folder import read_pool, row_text, set_path, write_pool, write_set
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
@@ -75,9 +77,9 @@ def full_data_classifier(work: Workspace, learner: Learner) -> None:
 def language_modeling(work: Workspace) -> Generator:
     """Stage 1 (section 3.1)."""
     config, path = work.config.language_modeling, work.checkpoints / "stage_1"
-    if not path.exists():
+    if not work.has(path):
         with work.timed("stage 1"):
-            generator = work.generator(work.config.generator)
+            generator = _untrained(work)
             steps = learn_language(generator, work.task, config, work.seed("stage 1"))
             total = num_steps(work.task, config)
             tracked = work.reporter.track(
@@ -87,23 +89,37 @@ def language_modeling(work: Workspace) -> Generator:
             bits = bits_per_character(generator, work.task, "dev")
         work.reporter.say(f"  {bits:.2f} bits per character on dev")
         work.write("stage_1_history", {"history": history, "bits_per_character": bits})
-        with whole_folder(path) as folder:
-            generator.save_pretrained(folder)
+        work.first(lambda: _save(generator, path))
     return work.generator(path)
+
+
+def _untrained(work: Workspace) -> Generator:
+    """The generator to begin with; processes that share a run read the one that the first has made."""
+    if work.processes.num_processes == 1 or work.config.generator != OFFLINE:
+        return work.generator(work.config.generator)
+    path = work.checkpoints / "untrained"
+    work.first(lambda: _save(work.generator(OFFLINE), path))
+    generator = work.generator(path)
+    work.first(lambda: shutil.rmtree(path))
+    return generator
+
+
+def _save(generator: Generator, path: Path) -> None:
+    with whole_folder(path) as folder:
+        generator.save_pretrained(folder)
 
 
 def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -> Generator:
     """Stage 2 (section 3.2)."""
     path, history = work.folder / "generator", []
-    if not path.exists():
+    if not work.has(path):
         snapshots = work.checkpoints / "snapshots"
         with work.timed("stage 2"):
             if work.config.gradient_matching.max_steps:
                 history = _match(work, generator, learner, snapshots)
         work.write("stage_2_history", {"history": history})
-        with whole_folder(path) as folder:
-            generator.save_pretrained(folder)
-        shutil.rmtree(snapshots, ignore_errors=True)
+        work.first(lambda: _save(generator, path))
+        work.first(lambda: shutil.rmtree(snapshots, ignore_errors=True))
     return work.generator(path)
 
 
@@ -150,13 +166,14 @@ def show_samples(work: Workspace, generator: Generator, name: str) -> list[dict[
 def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pools.Rows:
     """Over-generate (section 3.3): a part per set, each kept as soon as it is whole, then one pool.parquet."""
     path, parts = work.folder / "pool.parquet", work.checkpoints / "pool"
-    if path.exists():
+    if work.has(path):
         return read_pool(path)
     parts.mkdir(exist_ok=True)
+    work.processes.wait_for_everyone()
     work.become_judge(learner)
     labels = pools.pool_labels(work.task, work.config)
-    tries: Counter[str] = Counter(work.read("pool_tries", {}))
-    missing = [s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()]
+    tries: Counter[str] = Counter()
+    missing = own_share([s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()])
 
     def write_parts() -> Iterator[int]:
         for number in missing:
@@ -168,16 +185,19 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
             rows = pools.pool_rows(texts, work.task, work.config, number, generator, learner)
             if not rows:
                 raise GenerationError(NOTHING_WRITTEN)
-            tries.update(generator.tries)
-            work.write("pool_tries", tries)
+            write_json(parts / f"tries_{number}.json", generator.tries)
             write_pool(parts / f"set_{number}.parquet", rows)
 
     with work.timed("pool"):
         for _ in work.reporter.track(write_parts(), "pool, writing texts", len(missing) * len(labels)):
             pass
+        work.processes.wait_for_everyone()
         rows = [row for s in range(work.config.sets) for row in read_pool(parts / f"set_{s}.parquet")]
-        write_pool(path, rows)
-    shutil.rmtree(parts)
+        for s in range(work.config.sets):
+            tries.update(json.loads((parts / f"tries_{s}.json").read_text(encoding="utf-8")))
+        work.write("pool_tries", tries)
+        work.first(lambda: write_pool(path, rows))
+    work.first(lambda: shutil.rmtree(parts, ignore_errors=True))
     return rows
 
 
@@ -244,10 +264,13 @@ def baseline_sets(work: Workspace, learner: Learner) -> list[TrainingSet]:
 def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
     config = work.config
-    evaluator, store = work.evaluator(learner), RowStore(work.checkpoints / "evaluation")
-    sets = [*distilled_sets(work), *baseline_sets(work, learner)]
+    evaluator = work.evaluator(learner)
+    store = RowStore(work.checkpoints / "evaluation", work.processes.process_index)
+    work.processes.wait_for_everyone()
+    sets = [*distilled_sets(work), *(work.first(lambda: baseline_sets(work, learner)) or baseline_sets(work, learner))]
     planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
-    missing = store.missing(planned)
+    missing = own_share(store.missing(planned))
+    work.processes.wait_for_everyone()  # each has read what the others had finished before any writes more
 
     def run() -> Iterator[dict[str, Any]]:
         for one in missing:
@@ -263,6 +286,7 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
         with work.timed("evaluation"):
             for _ in work.reporter.track(store.keep(run()), "evaluation, runs", len(missing), in_words):
                 pass
+    work.processes.wait_for_everyone()
     return store.finished(planned)
 
 

@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,8 +22,11 @@ from .models.compute import default_device, derived_seed, native_bf16
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
+from .models.processes import process_state
 from .progress import Reporter
 from .task import Task
+
+T = TypeVar("T")
 
 
 class Workspace:
@@ -32,8 +35,9 @@ class Workspace:
     def __init__(self, task: Task, config: DistillConfig, folder: Path, reporter: Reporter):
         self.task, self.config, self.folder, self.reporter = task, config, folder, reporter
         self.checkpoints = folder / "checkpoints"
-        self.device = default_device()
+        self.device = process_state().device or default_device()
         self.bf16 = native_bf16(self.device) if config.bf16 is None else config.bf16
+        self.processes = process_state()
 
     def seed(self, *names: object) -> int:
         """The seed for what is named."""
@@ -45,8 +49,21 @@ class Workspace:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
     def write(self, name: str, value: Any) -> None:
-        """Keep a JSON note."""
-        write_json(self.checkpoints / f"{name}.json", value)
+        """Keep a JSON note; the first process does, for all."""
+        if self.processes.is_main_process:
+            write_json(self.checkpoints / f"{name}.json", value)
+
+    def has(self, path: Path) -> bool:
+        """Whether something is there: no process goes on, to make it perhaps, before all have looked."""
+        found = path.exists()
+        self.processes.wait_for_everyone()
+        return found
+
+    def first(self, stage: Callable[[], T]) -> T | None:
+        """Let the first process do it while the others wait; they get None."""
+        result = stage() if self.processes.is_main_process else None
+        self.processes.wait_for_everyone()
+        return result
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:

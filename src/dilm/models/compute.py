@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -21,11 +20,6 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def process_state() -> PartialState:
-    """Which of how many processes this is (accelerate launch, torchrun); one of one by default."""
-    return PartialState(cpu=default_device().type == "cpu")
 
 
 def native_bf16(device: torch.device) -> bool:

@@ -20,6 +20,7 @@ from ..errors import GenerationError
 from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
+from ..models.processes import gathered, gathered_rows, own_share, process_state, sum_gradients
 from ..task import Task, TextInput
 from .learners import match_class, real_target
 from .matching_loss import Match, cosine_and_slope
@@ -30,6 +31,9 @@ NOTHING_WRITTEN = (
     "the generator wrote no usable text; start again with more --language-modeling.max-steps, or with a longer "
     "--generator-max-length if the texts are long"
 )
+
+WRITING_BLOCK = 1024
+"""Texts that one process writes in one go: what is written does not depend on the number of processes."""
 
 REFERENCE_STEPS = 10
 """Every so many steps the cosine that real texts reach is measured too."""
@@ -83,10 +87,18 @@ class WrittenTexts:
         config, classes = self.config, self.class_subset(number)
         labels = [c for c in classes for _ in range(config.generated_texts)]
         seed = derived_seed(self.seed, "written", number)
+        blocks = [(start, labels[start : start + WRITING_BLOCK]) for start in range(0, len(labels), WRITING_BLOCK)]
+        own = [
+            self.generator.write(
+                block, pairs=self.task.has_pairs, top_p=self.top_p, seed=derived_seed(seed, "block", start)
+            )
+            for start, block in own_share(blocks)
+        ]
         written: dict[int, list[TextInput]] = {c: [] for c in classes}
-        samples = self.generator.sample(labels, pairs=self.task.has_pairs, top_p=self.top_p, seed=seed)
-        for place, text in samples:
-            written[labels[place]].append(text)
+        texts = [text for block in gathered(own, len(blocks)) for text in block]
+        for label, text in zip(labels, texts, strict=True):
+            if text is not None:
+                written[label].append(text)
         self.classes = {}
         for c, texts in written.items():
             if not texts:
@@ -99,17 +111,24 @@ class WrittenTexts:
 def generator_gradient(
     generator: Generator, encoded: list[list[int]], micro_batch_size: int, coefficients_of: CoefficientsOf
 ) -> Match:
-    """Add sum_i k_i grad l_i to the generator's gradients, in micro-batches; the same result for any size of them."""
-    parts = [encoded[i : i + micro_batch_size] for i in range(0, len(encoded), micro_batch_size)]
-    if len(parts) == 1:
+    """Add sum_i k_i grad l_i to the generator's gradients, in micro-batches; the same result for any size of them.
+
+    Of several processes each takes its share of the texts, and leaves its part of the sum in the gradients: the losses
+    are gathered, so that the softmax spans all texts.
+    """
+    own = own_share(encoded)
+    parts = [own[i : i + micro_batch_size] for i in range(0, len(own), micro_batch_size)]
+    if len(encoded) <= micro_batch_size and process_state().num_processes == 1:
         nll = generator.nll(encoded)
         match = coefficients_of(nll.detach())
         (match.coefficients.to(nll) * nll).sum().backward()
         return match
     # The softmax needs all losses before any coefficient: a first pass without a graph bounds the memory.
     with torch.no_grad():
-        match = coefficients_of(torch.cat([generator.nll(part) for part in parts]))
-    for part, coefficients in zip(parts, match.coefficients.split(micro_batch_size), strict=True):
+        nll = torch.cat([generator.nll(part) for part in parts] or [torch.zeros(0, device=generator.device)])
+        match = coefficients_of(gathered_rows(nll, len(encoded)))
+    own_coefficients = match.coefficients[process_state().process_index :: process_state().num_processes]
+    for part, coefficients in zip(parts, own_coefficients.split(micro_batch_size), strict=False):
         nll = generator.nll(part)
         (coefficients.to(nll) * nll).sum().backward()
     return match
@@ -170,6 +189,8 @@ def match_gradients(
                 return match._replace(coefficients=match.coefficients / len(written.classes))
 
             matches.append(generator_gradient(generator, chosen, config.micro_batch_size, coefficients_of))
+        if config.objective != "gumbel":  # which every process computes whole
+            sum_gradients(generator.model.parameters())
         norm = float(nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm))
         record = {
             "loss": float(np.mean([m.loss for m in matches])),

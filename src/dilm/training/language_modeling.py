@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..config import LanguageModelingConfig
 from ..models.compute import RandomStream, make_optimizer
 from ..models.generator import SEP, Generator
+from ..models.processes import own_share, sum_gradients
 from ..task import Task
 from .minibatches import RealBatches, training_steps
 
@@ -26,22 +28,31 @@ def num_steps(task: Task, config: LanguageModelingConfig) -> int:
 def learn_language(
     generator: Generator, task: Task, config: LanguageModelingConfig, seed: int
 ) -> Iterator[dict[str, float]]:
-    """Train the generator; yields {"loss": nats per token} after every step."""
+    """Train the generator; yields {"loss": nats per token} after every step.
+
+    Several processes share each batch: the loss is over the tokens of all. Only dropout tells them from one process,
+    because each drops out its own texts.
+    """
     max_steps = num_steps(task, config)
     optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, max_steps)
     batches, dropout = iter(RealBatches(task, config.batch_size, seed)), RandomStream(seed)
     for _, (texts, labels) in zip(range(max_steps), batches, strict=False):
         generator.model.train()
-        with dropout:
-            sums, counts = generator.token_losses(generator.encode(texts, labels))
-        loss = sums.sum() / counts.sum()
-        loss.backward()
+        encoded = generator.encode(texts, labels)
+        tokens = sum(len(text) - 1 for text in encoded)
+        loss = torch.zeros((), device=generator.device)
+        if own := own_share(encoded):
+            with dropout:
+                loss = generator.token_losses(own)[0].sum() / tokens
+            loss.backward()
+        loss = loss.detach()
+        sum_gradients(generator.model.parameters(), loss)
         nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         generator.model.eval()
-        yield {"loss": float(loss.detach())}
+        yield {"loss": float(loss)}
 
 
 def bits_per_character(generator: Generator, task: Task, split: str, max_texts: int = 500) -> float:

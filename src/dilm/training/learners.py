@@ -20,6 +20,7 @@ from ..config import GradientMatchingConfig, OptimizationConfig
 from ..durable import whole_file
 from ..models.compute import derived_seed
 from ..models.learner import Learner
+from ..models.processes import own_share, process_state
 from ..task import Task, TextInput
 from .matching_loss import (
     Losses,
@@ -175,9 +176,12 @@ class PooledLearners:
         self._cached_bytes = 0
 
     def build(self) -> Iterator[int]:
-        """Make the snapshots that are missing, one trajectory after the other; yields how many are there."""
+        """Make the snapshots that are missing, one trajectory after the other; yields how many are there.
+
+        Several processes share the trajectories.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for number in range(self.config.trajectories):
+        for number in own_share(range(self.config.trajectories)):
             first = number * self.config.inner_steps
             paths = [self._path(first + p) for p in range(self.config.inner_steps)]
             if not all(path.exists() for path in paths):
@@ -185,6 +189,7 @@ class PooledLearners:
                 for point in Trajectory(self.task, self.learner, self.config, seed).points():
                     self._save(paths[point])
                     yield first + point + 1
+        process_state().wait_for_everyone()
 
     def _path(self, snapshot: int) -> Path:
         return self.folder / f"snapshot_{snapshot}.safetensors"

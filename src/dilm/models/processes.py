@@ -1,0 +1,70 @@
+"""Several processes with one result: who does what, and how the parts come together again.
+
+Models are the same in every process, and so is every random number; only the work is shared. What a process computes
+on its share of the texts is summed or gathered, so that N processes do what one would, up to the order in which
+floating-point numbers are added. One process passes through all of this unchanged.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from .compute import default_device
+
+T = TypeVar("T")
+PATIENCE = datetime.timedelta(days=1)
+"""How long a process waits for the others: one of them may train the full-data classifier meanwhile."""
+
+
+def process_state() -> PartialState:
+    """Which of how many processes this is (accelerate launch, torchrun); one of one by default."""
+    return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE)
+
+
+def own_share(items: Sequence[T]) -> list[T]:
+    """Every N-th item: this process's part."""
+    state = process_state()
+    return list(items[state.process_index :: state.num_processes])
+
+
+def gathered(own: Iterable[Any], count: int) -> list[Any]:
+    """The results on all `count` items, in their order, from each process's results on its `own_share`."""
+    parts, number = gather_object([list(own)]), process_state().num_processes
+    return [parts[i % number][i // number] for i in range(count)]
+
+
+def gathered_rows(own: Tensor, count: int) -> Tensor:
+    """[count, ...] from each process's rows [n, ...] of its `own_share`; no gradients pass."""
+    number = process_state().num_processes
+    if number == 1:
+        return own.detach()
+    size = -(-count // number)  # shares differ by one at most: all are padded to the largest
+    padded = own.new_zeros(size, *own.shape[1:])
+    padded[: len(own)] = own.detach()
+    parts = [torch.empty_like(padded) for _ in range(number)]
+    torch.distributed.all_gather(parts, padded)
+    return torch.stack(parts, 1).flatten(0, 1)[:count]
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter], *figures: Tensor) -> None:
+    """Add up the gradients of all processes, and figures beside them, in place; in one message per precision."""
+    if process_state().num_processes == 1:
+        return
+    parameters = [p for p in parameters if p.requires_grad]
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    tensors = [p.grad for p in parameters if p.grad is not None] + [figure.data for figure in figures]
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        group = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.flatten() for tensor in group])
+        torch.distributed.all_reduce(flat)
+        for tensor, total in zip(group, flat.split([t.numel() for t in group]), strict=True):
+            tensor.copy_(total.view_as(tensor))

@@ -1,0 +1,77 @@
+"""Two processes do what one does: the same texts, weights and results."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.numpy import load_file
+from test_distill import TINY
+
+from dilm.models.processes import gathered, gathered_rows, own_share, sum_gradients
+
+
+@pytest.fixture
+def settings(hub_models, tmp_path):
+    """A configuration file whose generator drops nothing out: each process would drop out other things."""
+    generator = shutil.copytree(hub_models[0], tmp_path / "generator")
+    config = json.loads((generator / "config.json").read_text())
+    config |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    (generator / "config.json").write_text(json.dumps(config))
+    values = json.loads(json.dumps({**TINY, "generator": str(generator), "learner": hub_models[1], "sets": 3}))
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def distill(settings, folder, *options, processes=1):
+    command = [sys.executable, "-m", "dilm", "distill", "reviews", "--config", str(settings)]
+    command += ["--output-dir", str(folder), "--num-processes", str(processes), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def exact_part(name, values):
+    """Without the biases of attention's keys: their gradient is zero but for rounding, which AdamW makes steps of."""
+    third = len(values) // 3
+    return np.delete(values, slice(third, 2 * third)) if name.endswith("c_attn.bias") else values
+
+
+@pytest.mark.parametrize("learners", ["pool", "fresh"])
+def test_two_processes_distil_what_one_does(settings, tmp_path, learners):
+    runs = {n: tmp_path / f"{learners}-{n}" for n in (1, 2)}
+    for number, folder in runs.items():
+        done = distill(settings, folder, "--gradient-matching.learners", learners, processes=number)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("stage 1, language modelling: 6 done") == 1, "one process speaks"
+    for name in ("checkpoints/stage_1/model.safetensors", "generator/model.safetensors"):
+        one, two = (load_file(folder / name) for folder in runs.values())
+        assert one.keys() == two.keys()
+        for key in one:
+            a, b = (exact_part(key, values[key]) for values in (one, two))
+            np.testing.assert_allclose(b, a, atol=2e-6, err_msg=f"{name} {key}")
+    for file in sorted(runs[1].glob("dpc_*/*.jsonl")):
+        assert (runs[2] / file.relative_to(runs[1])).read_text() == file.read_text()
+    one, two = (json.loads((folder / "results.json").read_text()) for folder in runs.values())
+    assert one["rows"] == two["rows"]
+    assert one["diagnostics"]["rejected"] == two["diagnostics"]["rejected"]
+    shares = [len(p.read_text().splitlines()) for p in (runs[2] / "checkpoints/evaluation").glob("rows-*.jsonl")]
+    assert len(shares) == 2 and min(shares) > 0
+
+
+def test_what_cannot_be_run_is_said_once_before_the_processes_start(settings, tmp_path):
+    done = distill(settings, tmp_path / "run", "--dpc", "1000000", processes=2)
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
+
+
+def test_one_process_passes_through_unchanged():
+    rows = torch.arange(6.0).reshape(3, 2)
+    parameter = torch.nn.Parameter(rows.clone())
+    assert own_share([1, 2, 3]) == [1, 2, 3] and gathered(["a", "b"], 2) == ["a", "b"]
+    assert torch.equal(gathered_rows(rows, 3), rows)
+    sum_gradients([parameter])
+    assert parameter.grad is None
