@@ -173,6 +173,10 @@ class DistillConfig:
     """Seed of everything."""
     output_dir: str | None = None
     """Run folder; by default runs/TASK."""
+    save_steps: int = 500
+    """Steps of a training stage between two checkpoints, from which --resume goes on."""
+    save_total_limit: int = 2
+    """Checkpoints of a stage that are kept; older ones go."""
     language_modeling: LanguageModelingConfig = field(default_factory=LanguageModelingConfig)
     gradient_matching: GradientMatchingConfig = field(default_factory=GradientMatchingConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)

@@ -30,13 +30,25 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `path` when the block ends well."""
+    """A folder to write into that takes the place of `path`, on disk for certain, when the block ends well."""
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     yield partial
+    for item in (*partial.rglob("*"), partial):
+        _sync(item)
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """What was written to a file or folder is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run through the stack, wherever they arrive."""
+"""SIGTERM and Ctrl-C end a run through the stack, wherever they arrive; where asked, at the end of a step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 class Terminated(BaseException):
@@ -44,3 +45,47 @@ def heeded_interruptions() -> Iterator[None]:
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+_waiting: list[tuple[Callable[[int, Any], Any], int]] = []
+"""The interruption that waits to be heeded: its handler and number."""
+
+
+@contextlib.contextmanager
+def waiting_interruptions() -> Iterator[None]:
+    """Inside, an interruption waits for `heed`, so that a step is finished and kept; a second one does not wait.
+
+    One that is not heeded until the end is heeded there. Outside of the main thread this does nothing.
+    """
+    previous: dict[int, Callable[[int, Any], Any]] = {}
+
+    def wait(number: int, frame: Any) -> None:
+        if _waiting:
+            _waiting.clear()
+            previous[number](number, frame)
+        _waiting.append((previous[number], number))
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                previous[number] = handler
+                signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    heed()
+
+
+def is_interrupted() -> bool:
+    """Whether an interruption waits."""
+    return bool(_waiting)
+
+
+def heed() -> None:
+    """Let the interruption that waits, if one does, end the run."""
+    if _waiting:
+        handler, number = _waiting.pop()
+        handler(number, None)

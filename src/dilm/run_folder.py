@@ -66,7 +66,7 @@ def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
 
 
 MAY_DIFFER = (
-    "gradient_matching.micro_batch_size",
+    *("gradient_matching.micro_batch_size", "save_steps", "save_total_limit"),
     *(
         f"evaluation.{name}"
         for name in (

@@ -22,6 +22,7 @@ from .evaluation.protocol import in_words
 from .evaluation.statistics import FULL, summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet
+from .interruption import waiting_interruptions
 from .models.compute import make_optimizer
 from .models.feature_cache import pretrained_features
 from .models.generator import Generator
@@ -80,16 +81,19 @@ def language_modeling(work: Workspace) -> Generator:
     if not work.has(path):
         with work.timed("stage 1"):
             generator = _untrained(work)
-            steps = learn_language(generator, work.task, config, work.seed("stage 1"))
+            kept = work.stage_checkpoints("stage_1")
+            steps = learn_language(generator, work.task, config, work.seed("stage 1"), kept)
             total = num_steps(work.task, config)
             tracked = work.reporter.track(
                 steps, "stage 1, language modelling", total, lambda r: f"loss {r['loss']:.3f}"
             )
-            history = list(tracked)
+            with waiting_interruptions():
+                history = list(tracked)
             bits = bits_per_character(generator, work.task, "dev")
         work.reporter.say(f"  {bits:.2f} bits per character on dev")
         work.write("stage_1_history", {"history": history, "bits_per_character": bits})
         work.first(lambda: _save(generator, path))
+        work.first(kept.clear)
     return work.generator(path)
 
 
@@ -120,6 +124,7 @@ def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -
         work.write("stage_2_history", {"history": history})
         work.first(lambda: _save(generator, path))
         work.first(lambda: shutil.rmtree(snapshots, ignore_errors=True))
+        work.first(work.stage_checkpoints("stage_2").clear)
     return work.generator(path)
 
 
@@ -142,9 +147,11 @@ def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: A
         top_p=work.config.top_p,
         seed=seed,
         real_texts=[work.task.texts("dev", rows) if len(rows) else [] for rows in held_out],
+        checkpoints=work.stage_checkpoints("stage_2"),
     )
     name = "stage 2, gradient matching"
-    return list(track(steps, name, config.max_steps, lambda r: f"loss {r['loss']:.3f} cosine {r['cosine']:.3f}"))
+    with waiting_interruptions():
+        return list(track(steps, name, config.max_steps, lambda r: f"loss {r['loss']:.3f} cosine {r['cosine']:.3f}"))
 
 
 def show_samples(work: Workspace, generator: Generator, name: str) -> list[dict[str, Any]]:

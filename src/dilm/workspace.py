@@ -25,6 +25,7 @@ from .models.offline import OFFLINE
 from .models.processes import process_state
 from .progress import Reporter
 from .task import Task
+from .training.checkpoints import Checkpoints
 
 T = TypeVar("T")
 
@@ -52,6 +53,11 @@ class Workspace:
         """Keep a JSON note; the first process does, for all."""
         if self.processes.is_main_process:
             write_json(self.checkpoints / f"{name}.json", value)
+
+    def stage_checkpoints(self, stage: str) -> Checkpoints:
+        """The checkpoints inside a training stage."""
+        config, folder = self.config, self.checkpoints / f"{stage}_steps"
+        return Checkpoints(folder, config.save_steps, config.save_total_limit, self.reporter.say)
 
     def has(self, path: Path) -> bool:
         """Whether something is there: no process goes on, to make it perhaps, before all have looked."""

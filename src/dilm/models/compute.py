@@ -54,7 +54,8 @@ class RandomStream:
 
     def __init__(self, seed: int):
         with seeded(seed):
-            self._state = self._get()
+            self.state = self._get()
+            """Random states of the CPU and of the GPU; None for the GPU where there is none."""
 
     @staticmethod
     def _get() -> tuple[Tensor, Tensor | None]:
@@ -68,10 +69,10 @@ class RandomStream:
 
     def __enter__(self) -> None:
         self._outside = self._get()
-        self._set(self._state)
+        self._set(self.state)
 
     def __exit__(self, *_: object) -> None:
-        self._state = self._get()
+        self.state = self._get()
         self._set(self._outside)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ..models.generator import Generator
 from ..models.learner import Learner
 from ..models.processes import gathered, gathered_rows, own_share, process_state, sum_gradients
 from ..task import Task, TextInput
+from .checkpoints import Checkpoints, Progress, Training
 from .learners import match_class, real_target
 from .matching_loss import Match, cosine_and_slope
 from .minibatches import DiverseBatches
@@ -99,6 +100,11 @@ class WrittenTexts:
         for label, text in zip(labels, texts, strict=True):
             if text is not None:
                 written[label].append(text)
+        self.arrange(written, number)
+
+    def arrange(self, written: dict[int, list[TextInput]], number: int) -> None:
+        """Put the texts that were written at a refresh, by class, into mini-batches."""
+        config, seed = self.config, derived_seed(self.seed, "written", number)
         self.classes = {}
         for c, texts in written.items():
             if not texts:
@@ -106,6 +112,20 @@ class WrittenTexts:
             features = self.learner.features(texts) if config.minibatches == "diverse" else None
             batches = DiverseBatches(len(texts), config.batch_size, derived_seed(seed, c), features)
             self.classes[c] = WrittenClass(texts, self.generator.encode(texts, [c] * len(texts)), batches)
+
+    def texts(self) -> list[tuple[int, list[TextInput]]]:
+        """Class and texts of all that is in use, for a checkpoint."""
+        return [(c, members.texts) for c, members in self.classes.items()]
+
+    def go_on(self, learners: Learners, texts: list[tuple[int, list[Any]]], done: int) -> None:
+        """Be again what it was after `done` steps: the same texts, clustered by the same learner, as many drawn."""
+        number, drawn = divmod(done, self.refresh_steps)
+        if drawn:
+            learners.move_to(done - drawn)
+            self.arrange({c: [t if isinstance(t, str) else (t[0], t[1]) for t in found] for c, found in texts}, number)
+            for members in self.classes.values():
+                for _ in range(drawn):
+                    members.batches.draw()
 
 
 def generator_gradient(
@@ -149,18 +169,25 @@ def match_gradients(
     top_p: float,
     seed: int,
     real_texts: list[list[TextInput]],
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[dict[str, float]]:
     """Train the generator; yields loss, cosine and gradient norm of every step.
 
     `real_texts` are held-out texts by class, from which the cosine that real texts reach is measured as a
     yardstick ("real_cosine", every few steps). A step whose gradient is not finite is left out and yields
     "skipped". Dropout is off throughout: the coefficients belong to the very losses that are stepped along.
+    With checkpoints it goes on from the last one, after yielding the records of the steps before it.
     """
     generator.model.eval()
     optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, config.max_steps)
     tokens = TokenEmbeddings(generator, learners.learner) if config.objective == "gumbel" else None
     written = WrittenTexts(generator, learners.learner, task, config, top_p, seed)
-    for step in range(config.max_steps):
+    training = Training(generator.model, optimizer, scheduler)
+    done, history, texts_of = checkpoints.restore(training) if checkpoints else Progress(0, [], None)
+    yield from tuple(history)
+    if done:
+        written.go_on(learners, texts_of, done)
+    for step in range(done, config.max_steps):
         learners.move_to(step)
         if step % written.refresh_steps == 0:
             written.refresh(step // written.refresh_steps)
@@ -206,6 +233,9 @@ def match_gradients(
         if step % REFERENCE_STEPS == 0:
             c = next(iter(written.classes))
             record["real_cosine"] = _real_cosine(learners, real_texts[c], c, config, random)
+        history.append(record)
+        if checkpoints:
+            checkpoints.after_step(training, step + 1, history, written.texts)
         yield record
 
 

@@ -14,6 +14,7 @@ from ..models.compute import RandomStream, make_optimizer
 from ..models.generator import SEP, Generator
 from ..models.processes import own_share, sum_gradients
 from ..task import Task
+from .checkpoints import Checkpoints, Progress, Training
 from .minibatches import RealBatches, training_steps
 
 MIN_STEPS = 300
@@ -26,17 +27,26 @@ def num_steps(task: Task, config: LanguageModelingConfig) -> int:
 
 
 def learn_language(
-    generator: Generator, task: Task, config: LanguageModelingConfig, seed: int
+    generator: Generator,
+    task: Task,
+    config: LanguageModelingConfig,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[dict[str, float]]:
     """Train the generator; yields {"loss": nats per token} after every step.
 
+    With checkpoints it goes on from the last one, after yielding the records of the steps before it.
     Several processes share each batch: the loss is over the tokens of all. Only dropout tells them from one process,
     because each drops out its own texts.
     """
     max_steps = num_steps(task, config)
     optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, max_steps)
-    batches, dropout = iter(RealBatches(task, config.batch_size, seed)), RandomStream(seed)
-    for _, (texts, labels) in zip(range(max_steps), batches, strict=False):
+    dropout = RandomStream(seed)
+    training = Training(generator.model, optimizer, scheduler, dropout)
+    done, history, _ = checkpoints.restore(training) if checkpoints else Progress(0, [], None)
+    yield from tuple(history)
+    batches = RealBatches(task, config.batch_size, seed).after(done)
+    for step, (texts, labels) in zip(range(done + 1, max_steps + 1), batches, strict=False):
         generator.model.train()
         encoded = generator.encode(texts, labels)
         tokens = sum(len(text) - 1 for text in encoded)
@@ -52,7 +62,10 @@ def learn_language(
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         generator.model.eval()
-        yield {"loss": float(loss)}
+        history.append({"loss": float(loss)})
+        if checkpoints:
+            checkpoints.after_step(training, step, history)
+        yield history[-1]
 
 
 def bits_per_character(generator: Generator, task: Task, split: str, max_texts: int = 500) -> float:

@@ -35,12 +35,23 @@ class RealBatches:
         self.batch_size = min(batch_size, len(self.labels))
 
     def __iter__(self) -> Iterator[tuple[list[TextInput], list[int]]]:
+        return self.after(0)
+
+    def after(self, steps: int) -> Iterator[tuple[list[TextInput], list[int]]]:
+        """The batches that come after so many, without reading the texts of those."""
         batches_per_epoch = len(self.labels) // self.batch_size
-        for epoch in itertools.count():
+        first, skipped = divmod(steps, batches_per_epoch)
+        for epoch in itertools.count(first):
             random = np.random.default_rng([self.seed, epoch])
             order = random.permutation(len(self.labels))[: batches_per_epoch * self.batch_size]
             for start in range(0, len(order), self.CHUNK * self.batch_size):
-                yield from self._chunk(order[start : start + self.CHUNK * self.batch_size], random)
+                rows = order[start : start + self.CHUNK * self.batch_size]
+                size = len(rows) // self.batch_size
+                if skipped >= size:
+                    random.permutation(size)
+                else:
+                    yield from itertools.islice(self._chunk(rows, random), skipped, None)
+                skipped = max(0, skipped - size)
 
     def _chunk(
         self, rows: Int[np.ndarray, " n"], random: np.random.Generator

@@ -1,0 +1,99 @@
+"""A run that is killed, again and again, ends as one that was left alone: to the last bit."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from test_distill import TINY
+
+SETTINGS = {
+    **TINY,
+    "save_steps": 3,
+    "language_modeling": {**TINY["language_modeling"], "max_steps": 30},
+    "gradient_matching": {**TINY["gradient_matching"], "max_steps": 16, "refresh_steps": 5},
+}
+
+
+def start(settings, folder, *options):
+    command = [sys.executable, "-m", "dilm", "distill", "reviews", "--config", str(settings)]
+    return subprocess.Popen(
+        [*command, "--output-dir", str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def kill_when(process, path, number=signal.SIGKILL):
+    """Send the signal as soon as the path is there; returns what the process said."""
+    deadline = time.monotonic() + 120
+    while not (path.exists() and (path.is_dir() or path.stat().st_size)) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(number)
+    return process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("learners", ["pool", "fresh"])
+def test_killed_in_every_stage_and_resumed_equals_left_alone(hub_models, tmp_path, learners):
+    generator, learner = hub_models
+    values = json.loads(json.dumps({**SETTINGS, "generator": generator, "learner": learner}))
+    values["gradient_matching"]["learners"] = learners
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(values))
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    out, err = start(settings, alone).communicate(timeout=200)
+    assert "report:" in out, err
+    points = [
+        "checkpoints/stage_1_steps/step_6",
+        "checkpoints/stage_1_steps/step_21",
+        "checkpoints/stage_2_steps/step_6",
+        "checkpoints/pool/set_0.parquet",
+        "checkpoints/evaluation/rows-0.jsonl",
+    ]
+    for number, point in enumerate(points):
+        process = start(settings, killed, *(["--resume"] if number else []))
+        kill_when(process, killed / point)
+        assert process.returncode == -signal.SIGKILL
+    out, err = start(settings, killed, "--resume").communicate(timeout=200)
+    assert "report:" in out, err
+    assert_same(alone, killed)
+
+
+def test_terminated_in_a_step_keeps_it_and_goes_on_from_it(hub_models, tmp_path):
+    generator, learner = hub_models
+    values = json.loads(json.dumps({**SETTINGS, "generator": generator, "learner": learner, "save_steps": 1000}))
+    values["language_modeling"]["max_steps"] = 2000
+    settings, folder = tmp_path / "settings.yaml", tmp_path / "run"
+    settings.write_text(yaml.safe_dump(values))
+    process = start(settings, folder)
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith("stage 1, language modelling"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "--resume" in err
+    kept = [path.name for path in (folder / "checkpoints/stage_1_steps").iterdir()]
+    assert len(kept) == 1 and f"kept step {kept[0][5:]}" in out
+    process = start(settings, folder, "--resume")
+    said = "".join(line for line, _ in zip(process.stdout, range(200), strict=False) if "going on from" in line)
+    process.kill()
+    process.communicate()
+    assert f"going on from step {kept[0][5:]}" in said
+
+
+def assert_same(one, two):
+    for name in ("checkpoints/stage_1/model.safetensors", "generator/model.safetensors"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert pq.read_table(one / "pool.parquet").equals(pq.read_table(two / "pool.parquet"))
+    files = sorted(path.relative_to(one) for path in one.glob("dpc_*/*.jsonl"))
+    assert files and all((one / file).read_text() == (two / file).read_text() for file in files)
+    left, right = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
+    for key in ("rows", "summary", "samples", "diagnostics"):
+        assert left[key] == right[key], key
