@@ -167,3 +167,22 @@ def test_an_interrupted_run_says_how_to_go_on(csv, hub_models, tmp_path, number,
 def test_python_m_dilm_runs():
     result = dilm("--version")
     assert result.returncode == 0 and result.stdout.startswith("dilm ")
+
+
+def test_a_full_disk_ends_in_one_line_that_says_what_is_kept(monkeypatch, capsys):
+    from safetensors import SafetensorError
+
+    from dilm import cli
+
+    for error in (OSError(28, "No space left on device", "runs/x"), SafetensorError("I/O error: No space left")):
+
+        def fail(_, error=error):
+            raise error
+
+        monkeypatch.setitem(cli.VERBS, "distill", fail)
+        assert main(["distill"]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "No space left" in said and "--resume" in said
+    monkeypatch.setitem(cli.VERBS, "distill", lambda _: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["distill"])

@@ -37,6 +37,9 @@ Options: dilm VERB --help
 """
 
 
+KEPT = "what was finished is kept: the same command goes on (dilm distill: with --resume)"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -61,12 +64,21 @@ def main(arguments: list[str] | None = None) -> int:
     except GenerationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if not failed_to_write(error):
+            raise
+        print(f"error: {' '.join(str(error).split())}; {KEPT}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, Terminated) as interruption:
-        print(
-            "\ninterrupted; finished stages are kept: the same command goes on (dilm distill: with --resume)",
-            file=sys.stderr,
-        )
+        print(f"\ninterrupted; {KEPT}", file=sys.stderr)
         return 143 if isinstance(interruption, Terminated) else 130
+
+
+def failed_to_write(error: Exception) -> bool:
+    """Whether it is what a full or read-only disk leads to, wherever in the libraries it shows."""
+    from safetensors import SafetensorError
+
+    return isinstance(error, (OSError, SafetensorError))
 
 
 def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespace, DistillArguments, dict[str, Any]]:
