@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dilm import InputError
 from dilm.models.generator import Generator
-from dilm.models.sampling import NUCLEUS_CANDIDATES, SamplingRules, nucleus_sample, sample_token_ids
+from dilm.models.sampling import SamplingRules, nucleus_sample, sample_token_ids
 
 TRICKY = ["a <sep> b", "<|endoftext|> and <bos_0>", "naïve café 😀 \u202eabc", "x\n\ny  z"]
 
@@ -97,19 +97,29 @@ def test_nucleus_is_exact(vocabulary, top_p, seed, sharpness):
             break
         nucleus.append((token, p))
         held += p
-    uniform = torch.linspace(0, 1 - 1e-9, 4001, dtype=torch.float64)
-    drawn = nucleus_sample(logits.expand(len(uniform), -1), top_p, uniform)
-    counts = torch.bincount(drawn, minlength=vocabulary) / len(uniform)
+    draws = 10_000
+    drawn = nucleus_sample(logits.expand(draws, -1), top_p, torch.Generator().manual_seed(seed))
+    counts = torch.bincount(drawn, minlength=vocabulary) / draws
     expected = torch.zeros(vocabulary, dtype=torch.float64)
     for token, p in nucleus:
         expected[token] = p / held
-    assert torch.allclose(counts.double(), expected, atol=2e-3)
+    assert counts[expected == 0].sum() == 0
+    assert torch.allclose(counts.double(), expected, atol=0.025)  # five standard deviations
 
 
-def test_nucleus_wider_than_the_candidates_falls_back_to_the_full_sort():
-    logits = torch.zeros(2000, 4 * NUCLEUS_CANDIDATES)
-    drawn = nucleus_sample(logits, 1.0, torch.rand(2000, generator=torch.Generator().manual_seed(0)))
-    assert len(drawn.unique()) > NUCLEUS_CANDIDATES
+def test_a_small_nucleus_among_many_tokens_is_found():
+    """Nearly every draw is outside of it."""
+    logits = torch.zeros(500, 5000)
+    logits[:, 17], logits[:, 4000] = 1.0, 0.5
+    drawn = nucleus_sample(logits, 1e-4, torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == {17}
+
+
+def test_a_flat_distribution_is_drawn_from_whole_and_banned_tokens_never():
+    logits = torch.zeros(2000, 2048)
+    logits[:, ::2] = -torch.inf
+    drawn = nucleus_sample(logits, 1.0, torch.Generator().manual_seed(0))
+    assert len(drawn.unique()) > 600 and bool((drawn % 2 == 1).all())
 
 
 def test_dropping_finished_rows_does_not_change_what_a_row_sees(generator):

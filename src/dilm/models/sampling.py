@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-NUCLEUS_CANDIDATES = 512
-"""The nucleus is looked for among this many likeliest tokens; a row where they hold less than top_p is sorted whole."""
+DRAWS = 16
+"""Draws from all tokens until one lies in the nucleus; a row that has no luck is sorted (a small top_p, not 0.95)."""
 
 DROP_SHARE = 8
 """Finished rows leave the cache once they are more than 1/DROP_SHARE of it: dropping copies the cache."""
@@ -31,31 +31,40 @@ class SamplingRules:
     top_p: float
 
 
-def nucleus_sample(logits: Float[Tensor, "n v"], top_p: float, uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """One token per row from the smallest set of likeliest tokens that holds top_p: exact.
+def nucleus_sample(logits: Float[Tensor, "n v"], top_p: float, random: torch.Generator) -> Int[Tensor, " n"]:
+    """One token per row from the smallest set of likeliest tokens that holds top_p: exact, and without sorting.
 
-    `uniform` are the rows' random numbers in [0, 1).
+    A token is drawn from all and kept if the likelier ones hold less than top_p, which is what it means to lie in the
+    nucleus (tokens of one probability stand or fall together); else the row draws again. A draw costs O(v), and a row
+    needs at most 1 / top_p of them on average.
     """
-    log_total = torch.logsumexp(logits, dim=1, keepdim=True)
-    values, tokens = logits.topk(min(NUCLEUS_CANDIDATES, logits.shape[1]), dim=1)
-    chosen, held = _inverse_cdf(torch.exp(values - log_total), tokens, top_p, uniform)
-    short = held < top_p
-    if tokens.shape[1] < logits.shape[1] and bool(short.any()):
-        values, tokens = logits[short].sort(dim=1, descending=True)
-        chosen[short], _ = _inverse_cdf(torch.exp(values - log_total[short]), tokens, top_p, uniform[short])
+    probabilities = torch.softmax(logits, dim=1)
+    cumulative = probabilities.cumsum(1)
+    chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    rows = torch.arange(len(logits), device=logits.device)
+    for _ in range(DRAWS):
+        uniform = torch.rand(len(rows), 1, generator=random, device=logits.device)
+        tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+        tokens.clamp_(max=logits.shape[1] - 1)
+        own = probabilities.gather(1, tokens)
+        likelier = ((probabilities > own) * probabilities).sum(1)
+        inside = (likelier < top_p) & (own.squeeze(1) > 0)
+        chosen[rows[inside]] = tokens[inside].squeeze(1)
+        outside = ~inside
+        if not bool(outside.any()):
+            return chosen
+        rows, probabilities, cumulative = rows[outside], probabilities[outside], cumulative[outside]
+    chosen[rows] = _sample_sorted(probabilities, top_p, random)
     return chosen
 
 
-def _inverse_cdf(
-    probabilities: Float[Tensor, "n k"], tokens: Int[Tensor, "n k"], top_p: float, uniform: Float[Tensor, " n"]
-) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """Sample within the nucleus of rows sorted by probability; also how much probability a row's k tokens hold."""
-    cumulative = probabilities.cumsum(1)
-    # The token that crosses top_p still belongs to the nucleus.
-    size = ((cumulative - probabilities) < top_p).sum(1, keepdim=True).clamp(min=1)
-    mass = cumulative.gather(1, size - 1)
-    place = torch.searchsorted(cumulative, uniform[:, None] * mass, right=True)
-    return tokens.gather(1, torch.minimum(place, size - 1)).squeeze(1), cumulative[:, -1]
+def _sample_sorted(probabilities: Float[Tensor, "n v"], top_p: float, random: torch.Generator) -> Int[Tensor, " n"]:
+    """`nucleus_sample` by sorting."""
+    values, tokens = probabilities.sort(dim=1, descending=True)
+    before = values.cumsum(1) - values
+    before[:, 0] = 0  # the likeliest token belongs to the nucleus, however rounding falls
+    place = torch.multinomial(values * (before < top_p), 1, generator=random)
+    return tokens.gather(1, place).squeeze(1)
 
 
 @torch.inference_mode()
@@ -83,8 +92,7 @@ def sample_token_ids(
             before = since_separator < 0
             logits[before | (since_separator == 0), rules.end] = -torch.inf
             logits[~before | (step == 0), rules.separator] = -torch.inf
-        uniform = torch.rand(len(rows), generator=random, device=device)
-        current = nucleus_sample(logits, rules.top_p, uniform)
+        current = nucleus_sample(logits, rules.top_p, random)
         since_separator += (since_separator >= 0).long()
         if rules.separator is not None:
             since_separator[current == rules.separator] = 0
