@@ -1,6 +1,7 @@
 """Tiny models and tasks that every test can make in milliseconds; no network, no GPU, caches in a temporary folder."""
 
 import os
+import signal
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +22,11 @@ from dilm.reviews import generate
 from dilm.task import Task, load_task
 
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C; here it is to arrive."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
