@@ -29,6 +29,9 @@ from .training.checkpoints import Checkpoints
 
 T = TypeVar("T")
 
+TOKENIZER_TEXTS = 500_000
+"""Training texts at most, give or take a thousand, from which the offline generator's tokenizer is made."""
+
 
 class Workspace:
     """One run at work. Every stage leaves its result in the folder; a stage that finds it there is not run again."""
@@ -124,12 +127,13 @@ class Workspace:
             "seed": self.seed("generator"),
         }
         if source == OFFLINE:
-            return Generator.from_texts(self._all_texts(), self.task.num_classes, **kwargs)
+            return Generator.from_texts(self._some_texts(), self.task.num_classes, **kwargs)
         return Generator.from_pretrained(str(source), self.task.num_classes, **kwargs)
 
-    def _all_texts(self) -> Iterator[str]:
-        """Every training text, both sides of a pair, without holding them all."""
-        for start in range(0, len(self.task.train), 1000):
+    def _some_texts(self) -> Iterator[str]:
+        """Training texts, both sides of a pair, without holding them all; of a large dataset an even share."""
+        starts = range(0, len(self.task.train), 1000)
+        for start in starts[:: -(-len(starts) * 1000 // TOKENIZER_TEXTS)]:
             rows = self.task.train[start : start + 1000]
             yield from rows["text"]
             yield from rows.get("text_pair", ())

@@ -39,12 +39,11 @@ def nearest_to_centers(features: Float[np.ndarray, "n d"], k: int, seed: int) ->
     if k >= len(features):
         return np.arange(len(features))
     model = fit_k_means(features, k, seed)
+    centers = model.cluster_centers_.astype(features.dtype)
     chosen: list[int] = []
-    free = np.ones(len(features), bool)
-    for center in model.cluster_centers_:
-        distance = ((features - center) ** 2).sum(1)
-        distance[~free] = np.inf
-        place = int(distance.argmin())
-        free[place] = False
-        chosen.append(place)
+    squares = np.einsum("nd,nd->n", features, features)
+    for center in centers:
+        distance = squares - 2 * (features @ center)  # and |center|^2, which is the same for all
+        distance[chosen] = np.inf
+        chosen.append(int(distance.argmin()))
     return np.array(chosen)
