@@ -1,7 +1,7 @@
 """Time and peak memory of every stage against the number of training texts and their length.
 
-    python benchmarks/large.py --rows 10000 100000 1000000 5000000 --output benchmarks/results/large_rows.json
-    python benchmarks/large.py --rows 10000 --tokens 20 100 500 --output benchmarks/results/large_lengths.json
+    python benchmarks/large.py --rows 10000 100000 5000000 --output benchmarks/results/large_rows.json
+    python benchmarks/large.py --rows 2000 --tokens 20 100 500 --output benchmarks/results/large_lengths.json
 
 Makes a csv by repetition of embedded reviews with noise (new words), and sends it through the stages of `dilm distill`
 with few steps, each size in a process of its own. Seconds are wall time; memory is the peak of what is resident, in MB,
@@ -30,8 +30,8 @@ SETTINGS = {
     "dpc": 10,
     "sets": 1,
     "language_modeling": {"max_steps": 20},
-    "gradient_matching": {"max_steps": 6, "refresh_steps": 3},
-    "pool": {"texts_per_dpc": 20, "keep": "all"},
+    "gradient_matching": {"max_steps": 6, "refresh_steps": 6, "generated_texts": 64, "teacher_size": 50},
+    "pool": {"texts_per_dpc": 5, "keep": "all"},
     "evaluation": {"learners": ["probe"], "full_data_steps": 20, "max_texts": 1000},
 }
 
@@ -58,6 +58,7 @@ def measure(path: Path, tokens: int) -> dict:
     """The stages in this process: {"stage": {"seconds", "megabytes"}}."""
     import dilm
     from dilm import pipeline, workspace
+    from dilm.models.compute import release_memory
 
     figures: dict[str, dict[str, float]] = {}
 
@@ -67,6 +68,7 @@ def measure(path: Path, tokens: int) -> dict:
         start = time.monotonic()
         yield
         figures[stage] = {"seconds": time.monotonic() - start, "megabytes": peak()}
+        release_memory()
 
     workspace.Workspace.timed = timed  # type: ignore[method-assign]
     with timed(None, "load"):
@@ -113,8 +115,8 @@ def main() -> None:
             cells.append({"rows": rows, "tokens": tokens, "file_megabytes": size / 2**20, "stages": figures})
             shown = [f"{figures[s]['seconds']:>8.1f} {figures[s]['megabytes']:>7,.0f}" for s in STAGES]
             print(f"{rows:>10,} {tokens:>6} " + " ".join(shown), flush=True)
-    if args.output:
-        write_result(args.output, {"settings": SETTINGS, "cells": cells})
+            if args.output:
+                write_result(args.output, {"settings": SETTINGS, "cells": cells})
 
 
 if __name__ == "__main__":

@@ -116,3 +116,8 @@ def test_a_configuration_survives_yaml(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(nested | {"preset": "fast", "versions": {"torch": "2"}}))
     assert load_config("embedded", file)[0] == config
+
+
+def test_a_path_may_be_a_path(tmp_path):
+    config, _ = load_config(overrides={"output_dir": tmp_path, "generator": tmp_path / "model"})
+    assert config.output_dir == str(tmp_path) and config.generator == str(tmp_path / "model")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import types
 import typing
 from dataclasses import dataclass, field
@@ -157,6 +158,8 @@ class DistillConfig:
     """Distilled sets per size, by seed."""
     generator: str = "offline"
     """Causal LM: Hub id, path, or offline (made from the task's own texts)."""
+    lora_r: int = 0
+    """Rank of low-rank adapters that are trained in place of all the generator's weights; 0: none (extra `peft`)."""
     learner: str = "offline"
     """Encoder: Hub id, path, or offline (MiniLM from the package extra `offline`)."""
     generator_max_length: int = 64
@@ -276,12 +279,21 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
     if kind is float and not isinstance(value, bool):
         with contextlib.suppress(TypeError, ValueError):  # told below, as any other value of the wrong type
             return float(value)
+    if kind is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise InputError(f"{where} must be of type {kind.__name__}; found {value!r}")
 
 
-_NON_NEGATIVE = {"seed", "warmup_steps", "weight_decay", "language_modeling.max_steps", "gradient_matching.max_steps"}
+_NON_NEGATIVE = {
+    "seed",
+    "lora_r",
+    "warmup_steps",
+    "weight_decay",
+    "language_modeling.max_steps",
+    "gradient_matching.max_steps",
+}
 
 
 def check_ranges(config: DistillConfig) -> None:

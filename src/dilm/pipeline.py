@@ -23,6 +23,7 @@ from .durable import write_json
 from .errors import InputError
 from .evaluation.learners import parse_learner
 from .models.loading import check_model
+from .models.lora import check_lora
 from .models.offline import OFFLINE, resolve
 from .models.processes import process_state
 from .progress import Reporter
@@ -113,6 +114,8 @@ def check(task: Task, config: DistillConfig) -> None:
     check_model(
         resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     )
+    if config.lora_r:
+        check_lora(config.generator, OFFLINE)
     if config.generator != OFFLINE:
         check_model(config.generator, "generator", lambda c: c.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 

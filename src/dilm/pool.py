@@ -10,7 +10,7 @@ import numpy as np
 from .config import DistillConfig
 from .errors import GenerationError
 from .models.compute import derived_seed
-from .models.generator import Generator
+from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
 from .run_folder import row_text, text_row
 from .selection import METHODS, Reference
@@ -24,7 +24,9 @@ def pool_labels(task: Task, config: DistillConfig) -> list[int]:
     return list(range(task.num_classes)) * (config.pool.texts_per_dpc * max(config.dpc))
 
 
-def write_one_pool(generator: Generator, task: Task, config: DistillConfig, number: int) -> Iterator[tuple[int, Any]]:
+def write_one_pool(
+    generator: Generator, task: Task, config: DistillConfig, number: int, engine: TokenSampler | None = None
+) -> Iterator[tuple[int, Any]]:
     """Write the pool of one set; yields (place, text) as in `Generator.sample`."""
     return generator.sample(
         pool_labels(task, config),
@@ -32,6 +34,7 @@ def write_one_pool(generator: Generator, task: Task, config: DistillConfig, numb
         top_p=config.top_p,
         seed=derived_seed(config.seed, "pool", number),
         batch_size=config.sampling_batch_size,
+        engine=engine,
     )
 
 

@@ -29,6 +29,7 @@ from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
 from .models.processes import own_share
+from .models.vllm_sampling import VLLMSampler, vllm_is_there
 from .run_folder import read_pool, row_text, set_path, write_pool, write_set
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
@@ -80,7 +81,7 @@ def language_modeling(work: Workspace) -> Generator:
     config, path = work.config.language_modeling, work.checkpoints / "stage_1"
     if not work.has(path):
         with work.timed("stage 1"):
-            generator = _untrained(work)
+            generator = _adapted(work, _untrained(work))
             kept = work.stage_checkpoints("stage_1")
             steps = learn_language(generator, work.task, config, work.seed("stage 1"), kept)
             total = num_steps(work.task, config)
@@ -108,6 +109,13 @@ def _untrained(work: Workspace) -> Generator:
     return generator
 
 
+def _adapted(work: Workspace, generator: Generator) -> Generator:
+    """With fresh adapters, if the run trains those; saved, they are part of the weights."""
+    if work.config.lora_r:
+        generator.add_lora(work.config.lora_r, work.seed("adapters"))
+    return generator
+
+
 def _save(generator: Generator, path: Path) -> None:
     with whole_folder(path) as folder:
         generator.save_pretrained(folder)
@@ -120,6 +128,7 @@ def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -
         snapshots = work.checkpoints / "snapshots"
         with work.timed("stage 2"):
             if work.config.gradient_matching.max_steps:
+                generator = _adapted(work, generator)
                 history = _match(work, generator, learner, snapshots)
         work.write("stage_2_history", {"history": history})
         work.first(lambda: _save(generator, path))
@@ -181,12 +190,15 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
     labels = pools.pool_labels(work.task, work.config)
     tries: Counter[str] = Counter()
     missing = own_share([s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()])
+    engine = None
+    if missing and vllm_is_there() and work.processes.num_processes == 1:
+        engine = VLLMSampler(work.folder / "generator", generator.max_length)
 
     def write_parts() -> Iterator[int]:
         for number in missing:
             texts: list[TextInput | None] = [None] * len(labels)
             generator.tries.clear()
-            for place, text in pools.write_one_pool(generator, work.task, work.config, number):
+            for place, text in pools.write_one_pool(generator, work.task, work.config, number, engine):
                 texts[place] = text
                 yield place
             rows = pools.pool_rows(texts, work.task, work.config, number, generator, learner)

@@ -18,7 +18,7 @@ from .durable import whole_file, write_json
 from .evaluation.learners import make_learners
 from .evaluation.protocol import Evaluator
 from .evaluation.training_sets import method_name
-from .models.compute import default_device, derived_seed, native_bf16
+from .models.compute import default_device, derived_seed, native_bf16, release_memory
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
@@ -84,6 +84,7 @@ class Workspace:
             times = self.read("seconds", {})
             times[stage] = round(times.get(stage, 0) + time.monotonic() - start, 1)
             self.write("seconds", times)
+            release_memory()
 
     @property
     def method(self) -> str:

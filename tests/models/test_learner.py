@@ -189,7 +189,7 @@ def test_length_groups_are_the_cheapest(lengths, cost):
     def price(groups):
         return sum(max(lengths[i] for i in group) * len(group) + cost for group in groups)
 
-    groups = batching.length_groups(lengths, cost)
+    groups = batching.length_groups(lengths, cost, 10**9)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     cuts = itertools.product([False, True], repeat=len(order) - 1)

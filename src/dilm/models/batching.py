@@ -1,4 +1,4 @@
-"""Cutting a batch into groups of similar length, so that little is computed on padding."""
+"""Cutting a batch into groups of similar length, so that little is computed on padding, and of bounded size."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import torch
 GROUP_COST = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """What one more pass through the network costs, in tokens that could be computed in that time."""
 
+TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536, "mps": 16384}
+"""Padded tokens, at most, whose activations are held for a backward pass: long texts cost time, not memory."""
 
-def length_groups(lengths: Sequence[int], group_cost: int) -> list[list[int]]:
+
+def length_groups(lengths: Sequence[int], group_cost: int, most_tokens: int) -> list[list[int]]:
     """Places in groups of neighbouring lengths such that padded tokens + group_cost * groups is least.
 
-    Dynamic programming over the sorted lengths: O(n^2) for n texts.
+    No group of several texts has more than `most_tokens` padded tokens. Dynamic programming over the sorted lengths:
+    O(n^2) for n texts.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     count = len(order)
@@ -22,7 +26,9 @@ def length_groups(lengths: Sequence[int], group_cost: int) -> list[list[int]]:
     best[0], start_of = 0.0, [0] * (count + 1)
     for end in range(1, count + 1):
         longest = lengths[order[end - 1]]
-        costs = best[:end] + longest * (end - np.arange(end)) + group_cost
+        tokens = longest * (end - np.arange(end))
+        tokens[: end - 1] = np.where(tokens[: end - 1] > most_tokens, np.iinfo(int).max // 2, tokens[: end - 1])
+        costs = best[:end] + tokens + group_cost
         start_of[end] = int(costs.argmin())
         best[end] = costs[start_of[end]]
     groups, end = [], count
@@ -32,6 +38,22 @@ def length_groups(lengths: Sequence[int], group_cost: int) -> list[list[int]]:
     return groups
 
 
+def runs_within(lengths: Sequence[int], most_tokens: int) -> list[slice]:
+    """Runs of neighbours, each as long as its padded tokens stay within `most_tokens`; one text at least."""
+    runs, start, longest = [], 0, 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if place > start and longest * (place + 1 - start) > most_tokens:
+            runs.append(slice(start, place))
+            start, longest = place, length
+    return [*runs, slice(start, len(lengths))] if lengths else []
+
+
 def group_cost(device: torch.device) -> int:
     """GROUP_COST of a device."""
     return GROUP_COST.get(device.type, 1024)
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """TOKENS_AT_ONCE of a device."""
+    return TOKENS_AT_ONCE.get(device.type, 16384)

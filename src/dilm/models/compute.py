@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import hashlib
 import math
 from collections.abc import Iterator
@@ -38,6 +40,15 @@ def derived_seed(*parts: object) -> int:
     """A seed from a run's seed and the names of what it is for: 63 bits that do not depend on the order of use."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def release_memory() -> None:
+    """Give back what a finished stage has freed: allocators keep it otherwise, and the next stage adds its own."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # glibc's; others have none
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -21,8 +21,10 @@ from transformers import AutoModelForCausalLM
 from ..errors import InputError
 from ..task import TextInput
 from . import offline
-from .compute import autocast, default_device, seeded
+from .batching import runs_within, tokens_at_once
+from .compute import autocast, default_device, derived_seed, seeded
 from .loading import load_pretrained, quiet_transformers
+from .lora import merged, with_lora
 from .sampling import SamplingRules, sample_token_ids
 
 SEP = "<sep>"
@@ -31,6 +33,12 @@ SEP = "<sep>"
 def class_token(index: int) -> str:
     """Control token of a class."""
     return f"<bos_{index}>"
+
+
+class TokenSampler(Protocol):
+    """Continues one-token prompts: each row's tokens without prompt and end, and whether it ended itself."""
+
+    def __call__(self, prompts: Sequence[int], rules: SamplingRules, seed: int, /) -> list[tuple[list[int], bool]]: ...
 
 
 class Generator:
@@ -111,10 +119,15 @@ class Generator:
             model: Any = offline.small_gpt2(tokenizer, max_length)
             return cls(model.to(device or default_device()), tokenizer, num_classes, max_length=max_length, bf16=bf16)
 
+    def add_lora(self, r: int, seed: int = 0) -> None:
+        """From now on only adapters of rank r, and the control tokens' embeddings, train (needs peft)."""
+        with seeded(seed):
+            self.model = with_lora(self.model, r, [*self.class_ids, self.sep_id]).eval()
+
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a folder that plain AutoModelForCausalLM and AutoTokenizer load."""
+        """Write a folder that plain AutoModelForCausalLM and AutoTokenizer load; adapters are put into the weights."""
         with quiet_transformers():
-            self.model.save_pretrained(folder)
+            merged(self.model).save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
     @property
@@ -173,8 +186,10 @@ class Generator:
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         scores = torch.empty(len(encoded))
         for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            scores[rows] = self.nll([encoded[i] for i in rows]).float().cpu()
+            batch = order[start : start + batch_size]
+            for run in runs_within([len(encoded[i]) for i in batch], tokens_at_once(self.device)):
+                rows = batch[run]
+                scores[rows] = self.nll([encoded[i] for i in rows]).float().cpu()
         return scores
 
     # -- sampling ----------------------------------------------------------------------------------------------
@@ -188,12 +203,14 @@ class Generator:
         seed: int = 0,
         batch_size: int = 256,
         max_tries: int = 8,
+        engine: TokenSampler | None = None,
     ) -> Iterator[tuple[int, TextInput]]:
         """Write a text for each label; yields (place in `labels`, text) as they are finished, reproducibly.
 
         Texts that are empty, broken (half a character), malformed (a pair with one side) or still unfinished at
         max_length are thrown away and written again, at most `max_tries` times; a last unfinished try is kept
         rather than lost, an empty one is not: what could not be written is missing from the result.
+        engine: what samples in place of the model itself; it gets each attempt as one batch.
         """
         rules = SamplingRules(
             end=self.eos_id,
@@ -202,18 +219,18 @@ class Generator:
             max_tokens=self.max_length - 1,
             top_p=top_p,
         )
-        # A copy in bfloat16: autocast would convert the weights anew at every token.
-        model = copy.deepcopy(self.model).to(torch.bfloat16) if self.bf16 else self.model
-        random = torch.Generator(self.device).manual_seed(seed)
+        if engine is None:
+            engine = self._sampler(seed)
+        else:
+            batch_size = max(1, len(labels))
         pending = list(range(len(labels)))
         for attempt in range(max_tries):
             rejected: list[int] = []
             for start in range(0, len(pending), batch_size):
                 places = pending[start : start + batch_size]
-                prompts = torch.tensor([self.class_ids[labels[i]] for i in places], device=self.device)
-                for place, (tokens, finished) in zip(
-                    places, sample_token_ids(model, prompts, rules, random), strict=True
-                ):
+                prompts = [self.class_ids[labels[i]] for i in places]
+                written = engine(prompts, rules, derived_seed(seed, "attempt", attempt))
+                for place, (tokens, finished) in zip(places, written, strict=True):
                     text = self._decode(tokens, pairs)
                     self.tries.update(all=1, malformed=int(text is None), unfinished=int(not finished))
                     if text is None or not (finished or attempt == max_tries - 1):
@@ -223,6 +240,18 @@ class Generator:
             pending = rejected
             if not pending:
                 return
+
+    def _sampler(self, seed: int) -> TokenSampler:
+        """The model itself, with one stream of random numbers for all its batches."""
+        model = merged(self.model)
+        if self.bf16:  # a copy: autocast would convert the weights anew at every token
+            model = copy.deepcopy(model).to(torch.bfloat16)
+        random = torch.Generator(self.device).manual_seed(seed)
+
+        def sample(prompts: Sequence[int], rules: SamplingRules, _: int) -> list[tuple[list[int], bool]]:
+            return sample_token_ids(model, torch.tensor(prompts, device=self.device), rules, random)
+
+        return sample
 
     def write(self, labels: Sequence[int], **kwargs) -> list[TextInput | None]:
         """`sample` as a list in the order of `labels`; None where no text could be written."""

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ..config import OptimizationConfig
 from ..errors import InputError
 from ..task import TextInput
-from .batching import group_cost, length_groups
+from .batching import group_cost, length_groups, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
 from .loading import load_pretrained
 from .offline import resolve
@@ -168,7 +168,8 @@ class Learner:
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
         """A training batch of texts, or of what `encode` made of them, and their classes."""
         encoded = self._encoded(texts)
-        groups = length_groups([len(text["input_ids"]) for text in encoded], group_cost(self.device))
+        lengths = [len(text["input_ids"]) for text in encoded]
+        groups = length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
         targets = torch.as_tensor(labels, device=self.device)
         return [(self.collate([encoded[i] for i in rows]), targets[rows]) for rows in groups]
 
@@ -261,10 +262,14 @@ class Learner:
         dropout = RandomStream(seed)
         for _, batch in zip(range(config.max_steps), batches, strict=False):
             self.model.train()
-            with dropout, autocast(self.device, self.bf16):  # one context: weights are cast once for all groups
-                logits = torch.cat([self.model(**inputs).logits.float() for inputs, _ in batch])
-                loss = nn.functional.cross_entropy(logits, torch.cat([labels for _, labels in batch]))
-            loss.backward()
+            count, total = sum(len(labels) for _, labels in batch), 0.0
+            for run in _portions(batch, tokens_at_once(self.device)):
+                with dropout, autocast(self.device, self.bf16):  # one context: weights are cast once for its groups
+                    logits = torch.cat([self.model(**inputs).logits.float() for inputs, _ in run])
+                    targets = torch.cat([labels for _, labels in run])
+                    loss = nn.functional.cross_entropy(logits, targets, reduction="sum") / count
+                loss.backward()
+                total += loss.detach()
             nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
             optimizer.step()
             if after_step is not None:
@@ -272,4 +277,17 @@ class Learner:
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
             self.model.eval()
-            yield float(loss.detach())
+            yield float(total)
+
+
+def _portions(batch: Batch, most_tokens: int) -> list[Batch]:
+    """The groups of a batch in portions whose activations fit together."""
+    sizes = [inputs["attention_mask"].numel() for inputs, _ in batch]
+    portions, room = [], 0
+    for group, size in zip(batch, sizes, strict=True):
+        if size > room:
+            portions.append([])
+            room = most_tokens
+        portions[-1].append(group)
+        room -= size
+    return portions

@@ -39,7 +39,7 @@ def nearest_to_centers(features: Float[np.ndarray, "n d"], k: int, seed: int) ->
     if k >= len(features):
         return np.arange(len(features))
     model = fit_k_means(features, k, seed)
-    centers = model.cluster_centers_.astype(features.dtype)
+    centers = np.asarray(model.cluster_centers_, features.dtype)
     chosen: list[int] = []
     squares = np.einsum("nd,nd->n", features, features)
     for center in centers:

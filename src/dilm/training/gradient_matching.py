@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..config import GradientMatchingConfig
 from ..errors import GenerationError
+from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
@@ -133,12 +134,18 @@ def generator_gradient(
 ) -> Match:
     """Add sum_i k_i grad l_i to the generator's gradients, in micro-batches; the same result for any size of them.
 
+    A micro-batch has at most `micro_batch_size` texts, and fewer where they are long.
+
     Of several processes each takes its share of the texts, and leaves its part of the sum in the gradients: the losses
     are gathered, so that the softmax spans all texts.
     """
-    own = own_share(encoded)
-    parts = [own[i : i + micro_batch_size] for i in range(0, len(own), micro_batch_size)]
-    if len(encoded) <= micro_batch_size and process_state().num_processes == 1:
+    own, most = own_share(encoded), tokens_at_once(generator.device)
+    parts = [
+        chunk[run]
+        for chunk in (own[i : i + micro_batch_size] for i in range(0, len(own), micro_batch_size))
+        for run in runs_within([len(text) for text in chunk], most)
+    ]
+    if len(parts) == 1 and process_state().num_processes == 1:
         nll = generator.nll(encoded)
         match = coefficients_of(nll.detach())
         (match.coefficients.to(nll) * nll).sum().backward()
@@ -148,7 +155,7 @@ def generator_gradient(
         nll = torch.cat([generator.nll(part) for part in parts] or [torch.zeros(0, device=generator.device)])
         match = coefficients_of(gathered_rows(nll, len(encoded)))
     own_coefficients = match.coefficients[process_state().process_index :: process_state().num_processes]
-    for part, coefficients in zip(parts, own_coefficients.split(micro_batch_size), strict=False):
+    for part, coefficients in zip(parts, own_coefficients.split([len(part) for part in parts]), strict=True):
         nll = generator.nll(part)
         (coefficients.to(nll) * nll).sum().backward()
     return match

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..config import LanguageModelingConfig
+from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import RandomStream, make_optimizer
 from ..models.generator import SEP, Generator
 from ..models.processes import own_share, sum_gradients
@@ -51,11 +52,12 @@ def learn_language(
         encoded = generator.encode(texts, labels)
         tokens = sum(len(text) - 1 for text in encoded)
         loss = torch.zeros((), device=generator.device)
-        if own := own_share(encoded):
+        own = own_share(encoded)
+        for run in runs_within([len(text) for text in own], tokens_at_once(generator.device)):
             with dropout:
-                loss = generator.token_losses(own)[0].sum() / tokens
-            loss.backward()
-        loss = loss.detach()
+                part = generator.token_losses(own[run])[0].sum() / tokens
+            part.backward()
+            loss += part.detach()
         sum_gradients(generator.model.parameters(), loss)
         nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm)
         optimizer.step()
