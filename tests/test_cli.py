@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import pytest
 from test_distill import TINY
 
-from dilm.cli import main, nested
+from dilm.cli import FORMS, VERBS, main, nested
 from dilm.config import flatten
 from dilm.reviews import generate
 
@@ -98,6 +99,45 @@ def test_help_shows_the_dials_and_help_all_every_setting(capsys):
         shown = capsys.readouterr().out
         assert caught.value.code == 0 and "--dpc" in shown and "--preset" in shown
         assert ("--gradient-matching.temperature" not in shown) == hidden
+
+
+@pytest.mark.parametrize("verb", FORMS)
+def test_help_of_every_verb_fits_a_screen_with_an_example_and_no_empty_values(verb, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.count("\n") <= 45 and shown.count(f"Example: dilm {verb} ") == 1
+    assert not re.search(r"default: ?(None|False)?\)|\{None", shown)
+
+
+def test_an_option_is_documented_in_help_all(capsys):
+    for verb, option in (("evaluate", "--warmup-steps"), ("distill", "--save-total-limit")):
+        for flag, hidden in (("--help", True), ("--help-all", False)):
+            with pytest.raises(SystemExit):
+                main([verb, flag])
+            assert (option not in capsys.readouterr().out) == hidden
+
+
+def test_completion_knows_every_verb_and_its_options(capsys):
+    assert set(FORMS) | {"completion"} == set(VERBS)
+    for shell in ("bash", "zsh", "fish"):
+        with pytest.raises(SystemExit) as caught:
+            main(["completion", shell])
+        script = capsys.readouterr().out
+        assert not caught.value.code and all(verb in script for verb in FORMS)
+        assert "gradient-matching.temperature" in script and "output-dir" in script
+    assert main(["completion", "tcl"]) == 2 and "bash" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_bash_completion_completes(tmp_path):
+    script = tmp_path / "dilm.bash"
+    script.write_text(dilm("completion", "bash").stdout)
+    function = "$(complete -p dilm | grep -oP '(?<=-F )\\S+')"
+    asked = f"source {script}; COMP_WORDS=(dilm sel); COMP_CWORD=1; {function} dilm sel dilm"
+    result = subprocess.run(["bash", "-c", f"{asked}; echo ${{COMPREPLY[@]}}"], capture_output=True, text=True)
+    assert result.stdout.split() == ["select"]
 
 
 def test_version(capsys):

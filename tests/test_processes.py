@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -75,3 +77,23 @@ def test_one_process_passes_through_unchanged():
     assert torch.equal(gathered_rows(rows, 3), rows)
     sum_gradients([parameter])
     assert parameter.grad is None
+
+
+def test_an_interruption_of_one_process_stops_all_after_the_same_step(settings, tmp_path):
+    command = [sys.executable, "-u", "-m", "dilm", "distill", "reviews", "--config", str(settings), "--output-dir"]
+    command += [str(tmp_path / "run"), "--num-processes", "2", "--language-modeling.max-steps", "100000"]
+    command += ["--language-modeling.num-train-epochs", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            for line in process.stdout:
+                if "stage 1, language modelling:" in line:
+                    break
+            (second,) = (
+                p for p in psutil.Process(process.pid).children(recursive=True) if p.environ().get("RANK") == "1"
+            )
+            second.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=60)[0]
+        finally:
+            process.kill()
+    assert process.returncode and "interrupted; kept step" in said
+    assert len(list((tmp_path / "run/checkpoints/stage_1_steps").glob("step_*"))) == 1

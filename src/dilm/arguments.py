@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
 
-from tyro.conf import Positional, Suppress
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
-from .config import (
-    DistillConfig,
-    EvaluationConfig,
-    GradientMatchingConfig,
-    LanguageModelingConfig,
-    PoolConfig,
-    RecipeConfig,
+from .config import Column, DistillConfig, File, Model, Names, RecipeConfig, Sizes, YesNo
+
+Flag: TypeAlias = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
+
+_STAGES = (
+    *("language_modeling", "gradient_matching", "pool", "evaluation"),
+    *("generator_max_length", "learner_max_length", "top_p", "sampling_batch_size", "save_steps", "save_total_limit"),
 )
+DETAILS = {
+    "DistillArguments": _STAGES,
+    "AblateArguments": _STAGES,
+    "EvaluateArguments": (
+        *("max_steps", "batch_size", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm"),
+        *("full_data_epochs", "full_data_steps", "full_data_learning_rate", "icl_calibrated"),
+    ),
+}
+"""Options of a form that only --help-all shows."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +37,27 @@ class DistillArguments(DistillConfig):
 
     preset: str = "embedded"
     """Values that fit together: embedded, fast or paper."""
-    config: str | None = None
+    config: File = None
     """YAML file with settings, laid over the preset."""
-    resume: bool = False
+    resume: Flag = False
     """Go on with the run in the output folder (by default the last one of the task)."""
     num_processes: int = 1
     """Processes on this machine that share the run: as many as GPUs, or as CPU cores."""
-    quiet: bool = False
+    quiet: Flag = False
     """Print nothing."""
 
 
 @dataclass(frozen=True)
-class DistillDials(DistillArguments):
-    language_modeling: Suppress[LanguageModelingConfig] = field(default_factory=LanguageModelingConfig)
-    gradient_matching: Suppress[GradientMatchingConfig] = field(default_factory=GradientMatchingConfig)
-    pool: Suppress[PoolConfig] = field(default_factory=PoolConfig)
-    evaluation: Suppress[EvaluationConfig] = field(default_factory=EvaluationConfig)
+class AblateArguments(DistillArguments):
+    """Measure the parts of the method, each on and off, from one stage 1, in one table.
 
+    Example: dilm ablate mine.csv --text review --label stars --dpc 10
 
-# The short help says the same with the stages left out.
-DistillDials.__doc__ = DistillArguments.__doc__
+    The same command goes on after an interruption. The settings of the stages are options too: see --help-all.
+    """
+
+    resume: Suppress[bool] = False
+    num_processes: Suppress[int] = 1
 
 
 @dataclass(frozen=True)
@@ -56,35 +66,35 @@ class EvaluateArguments(RecipeConfig):
 
     Example: dilm evaluate runs/mine random=other/folder --task mine.csv --learner probe:offline tfidf --seeds 5
 
-    The same command goes on after an interruption and makes only what is missing. Under accelerate launch -m dilm, or
-    with --num-processes on one machine, the runs are spread over processes.
+    The same command goes on after an interruption and makes only what is missing. Every value of the recipe is an
+    option too, as in --max-steps 100: see --help-all.
     """
 
-    sets: Positional[tuple[str, ...]] = ()
+    sets: Positional[Annotated[tuple[str, ...], arg(metavar="[SETS ...]", help_behavior_hint="")]] = ()
     """Jsonl files or folders of them; NAME=PATH names the method."""
     task: str = "reviews"
     """What the sets stand for: embedded name, Hub id, file or folder."""
-    text: str | None = None
+    text: Column = None
     """Column of the text."""
-    text_pair: str | None = None
+    text_pair: Column = None
     """Column of the second text, for pairs."""
-    label: str | None = None
+    label: Column = None
     """Column of the label."""
-    learner: tuple[str, ...] = ("probe:offline",)
+    learner: Names = ("probe:offline",)
     """finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID; ID is a Hub id, a path or offline."""
-    output: str = "results.json"
+    output: Annotated[str, arg(metavar="FILE")] = "results.json"
     """File for the results; finished runs are kept in OUTPUT.runs as they come."""
-    full: bool = False
+    full: Flag = False
     """Also train each learner on all training texts: the ceiling."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: Annotated[tuple[float, ...], arg(metavar="F ...", help_behavior_hint="")] = ()
     """Choose the learning rate of fine-tuning among these on dev, once per learner, for all methods alike."""
     max_length: int = 128
     """Tokens of a text, or pair, that an encoder reads."""
     num_processes: int = 1
     """Processes on this machine that share the runs: as many as GPUs, or as CPU cores."""
-    bf16: bool | None = None
+    bf16: YesNo = None
     """Compute in bfloat16; by default where the processor does it natively."""
-    quiet: bool = False
+    quiet: Flag = False
     """Print nothing."""
 
 
@@ -99,21 +109,21 @@ class SelectArguments:
     """Embedded name, Hub id, file or folder."""
     method: str = "k-centers"
     """random, k-centers, greedy-k-center, herding, loss-rank, gradient-match, kernel; or tdd: learned embeddings."""
-    dpc: tuple[int, ...] = (10,)
+    dpc: Sizes = (10,)
     """Texts per class; several sizes at once."""
     sets: int = 20
     """Sets per size, by seed."""
-    output_dir: str = "coresets"
+    output_dir: Annotated[str, arg(metavar="DIR")] = "coresets"
     """Folder for the sets; sets of the same settings that are there already are kept."""
-    text: str | None = None
+    text: Column = None
     """Column of the text."""
-    text_pair: str | None = None
+    text_pair: Column = None
     """Column of the second text, for pairs."""
-    label: str | None = None
+    label: Column = None
     """Column of the label."""
-    learner: str = "offline"
+    learner: Model = "offline"
     """Encoder whose features the method sees: Hub id, path or offline."""
-    pool: str | None = None
+    pool: File = None
     """A run's pool.parquet: select from it instead of from the training texts."""
     keep: Literal["all", "on-label"] = "on-label"
     """Of a pool: all texts, or those to which the full-data classifier gives the asked class."""
@@ -121,11 +131,11 @@ class SelectArguments:
     """Steps of embedding-level distillation per set (method tdd)."""
     max_length: int = 128
     """Tokens of a text, or pair, that the encoder reads."""
-    bf16: bool | None = None
+    bf16: YesNo = None
     """Compute in bfloat16; by default where the processor does it natively."""
     seed: int = 0
     """Seed of everything."""
-    quiet: bool = False
+    quiet: Flag = False
     """Print nothing."""
 
 
@@ -136,11 +146,11 @@ class CompareArguments:
     Example: dilm compare results.json other.json --output comparison
     """
 
-    results: Positional[tuple[str, ...]] = ()
+    results: Positional[Annotated[tuple[str, ...], arg(metavar="[RESULTS ...]", help_behavior_hint="")]] = ()
     """Files of dilm evaluate, or run folders."""
     metric: Literal["accuracy", "f1", "mean"] = "accuracy"
     """What is compared; mean is that of accuracy and F1, as the paper has it for QQP."""
     against: str = "random"
     """Method that gains are measured against."""
-    output: str | None = None
+    output: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Write NAME.md, NAME.csv and NAME.json."""

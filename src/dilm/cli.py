@@ -12,12 +12,12 @@ import subprocess
 import sys
 from typing import Any
 
-import tyro
-
-from .arguments import CompareArguments, DistillArguments, DistillDials, EvaluateArguments, SelectArguments
+from .arguments import AblateArguments, CompareArguments, DistillArguments, EvaluateArguments, SelectArguments
 from .config import RecipeConfig, check_numbers, flatten, load_config
 from .errors import GenerationError, InputError
 from .interruption import Terminated, heeded_interruptions
+from .parsing import completion, parse
+from .parsing import values as shallow
 from .places import check_place
 
 USAGE = """\
@@ -30,6 +30,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm evaluate SETS    train fresh learners on sets, ours or anyone's, and test them
   dilm ablate [TASK]    the parts of the method on and off, in one table
   dilm compare RESULTS  put results side by side, with tests of significance
+  dilm completion SHELL print the completion script for bash, zsh or fish
   dilm --version        print the version
 
 Example: dilm distill mine.csv --text review --label stars --dpc 20
@@ -81,7 +82,7 @@ def failed_to_write(error: Exception) -> bool:
     return isinstance(error, (OSError, SafetensorError))
 
 
-def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespace, DistillArguments, dict[str, Any]]:
+def distill_settings(verb: str, arguments: list[str]) -> tuple[argparse.Namespace, DistillArguments, dict[str, Any]]:
     """Preset and file, all options, and those that were given, as nested keywords."""
     # The preset and the file decide the defaults of all other options, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -89,13 +90,9 @@ def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespac
     first.add_argument("--config")
     chosen, _ = first.parse_known_args(arguments)
     defaults, _ = load_config(chosen.preset, chosen.config)
-    form = DistillDials if {"-h", "--help"} & set(arguments) else DistillArguments
-    parsed = tyro.cli(
-        form,
-        prog=prog,
-        args=["--help" if argument == "--help-all" else argument for argument in arguments],
-        default=form(**shallow(defaults), preset=chosen.preset, config=chosen.config),
-    )
+    form = FORMS[verb]
+    default = form(**shallow(defaults), preset=chosen.preset, config=chosen.config)
+    parsed = parse(form, verb, arguments, default)
     known, values = flatten(defaults), flatten(parsed)
     given = nested({key: values[key] for key in known if values[key] != known[key] or key == "task"})
     # What can be told without heavy imports is told before them.
@@ -106,7 +103,7 @@ def distill_settings(prog: str, arguments: list[str]) -> tuple[argparse.Namespac
 
 def distill(arguments: list[str]) -> int:
     """The verb `distill`."""
-    chosen, parsed, given = distill_settings("dilm distill", arguments)
+    chosen, parsed, given = distill_settings("distill", arguments)
     quiet_libraries()
     if parsed.num_processes > 1 and "RANK" not in os.environ:
         # What cannot be run is told once, here; the processes go on with the folder that is opened here.
@@ -122,11 +119,6 @@ def distill(arguments: list[str]) -> int:
         given.pop("task"), preset=chosen.preset, config=chosen.config, resume=parsed.resume, quiet=parsed.quiet, **given
     )
     return 0
-
-
-def shallow(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass as keywords."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +137,7 @@ def ablate(arguments: list[str]) -> int:
     """The verb `ablate`: the options of `distill`."""
     from .report.comparison import comparison_markdown
 
-    chosen, parsed, given = distill_settings("dilm ablate", arguments)
+    chosen, parsed, given = distill_settings("ablate", arguments)
     quiet_libraries()
     from .ablation import ablate as run
 
@@ -163,7 +155,7 @@ def unescaped(markdown: str) -> str:
 
 def evaluate(arguments: list[str]) -> int:
     """The verb `evaluate`."""
-    parsed = tyro.cli(EvaluateArguments, prog="dilm evaluate", args=arguments)
+    parsed = parse(EvaluateArguments, "evaluate", arguments)
     check_numbers({key: value for key, value in shallow(parsed).items() if key not in ("sets", "learner")})
     check_place(parsed.task)
     if not parsed.sets:
@@ -187,7 +179,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def select(arguments: list[str]) -> int:
     """The verb `select`."""
-    parsed = tyro.cli(SelectArguments, prog="dilm select", args=arguments)
+    parsed = parse(SelectArguments, "select", arguments)
     check_numbers(shallow(parsed))
     check_place(parsed.task)
     quiet_libraries()
@@ -201,7 +193,7 @@ def select(arguments: list[str]) -> int:
 
 def compare(arguments: list[str]) -> int:
     """The verb `compare`."""
-    parsed = tyro.cli(CompareArguments, prog="dilm compare", args=arguments)
+    parsed = parse(CompareArguments, "compare", arguments)
     if not parsed.results:
         raise InputError("no results; pass files of dilm evaluate or run folders")
     quiet_libraries()
@@ -227,7 +219,27 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-VERBS = {"distill": distill, "ablate": ablate, "select": select, "evaluate": evaluate, "compare": compare}
+def complete(arguments: list[str]) -> int:
+    """The verb `completion`."""
+    completion(FORMS, arguments)
+    return 0
+
+
+FORMS = {
+    "distill": DistillArguments,
+    "ablate": AblateArguments,
+    "select": SelectArguments,
+    "evaluate": EvaluateArguments,
+    "compare": CompareArguments,
+}
+VERBS = {
+    "distill": distill,
+    "ablate": ablate,
+    "select": select,
+    "evaluate": evaluate,
+    "compare": compare,
+    "completion": complete,
+}
 
 
 if __name__ == "__main__":

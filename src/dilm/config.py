@@ -14,12 +14,21 @@ import typing
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from .errors import InputError, suggest
+
+# What the help shows for a value: a word for what goes there, and no "(default: None)".
+Column: TypeAlias = Annotated[str | None, arg(metavar="COLUMN", help_behavior_hint="")]
+File: TypeAlias = Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")]
+Folder: TypeAlias = Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")]
+YesNo: TypeAlias = Annotated[bool | None, arg(metavar="True|False", help_behavior_hint="")]
+Sizes: TypeAlias = Annotated[tuple[int, ...], arg(metavar="N ...")]
+Names: TypeAlias = Annotated[tuple[str, ...], arg(metavar="NAME ...")]
+Model: TypeAlias = Annotated[str, arg(metavar="ID")]
 
 
 @dataclass(frozen=True)
@@ -132,9 +141,9 @@ class RecipeConfig(OptimizationConfig):
 class EvaluationConfig(RecipeConfig):
     """The evaluation at the end of a run: distilled sets beside coresets of real texts."""
 
-    learners: tuple[str, ...] = ("probe", "finetune")
+    learners: Names = ("probe", "finetune")
     """Learners: probe, finetune, scratch or icl, alone (the run's learner) or with :ID; tfidf."""
-    baselines: tuple[str, ...] = ("random", "k-centers")
+    baselines: Names = ("random", "k-centers")
     """Coresets of real texts of the same size that are measured beside the distilled sets; see dilm select."""
     fine_tuned_sets: int = 20
     """At most this many sets per method and size are fine-tuned on (other learners take all)."""
@@ -146,21 +155,21 @@ class DistillConfig:
 
     task: Positional[str] = "reviews"
     """Embedded name, Hub id (nyu-mll/glue:sst2), csv/tsv/jsonl/parquet file, or folder of such files."""
-    text: str | None = None
+    text: Column = None
     """Column of the text."""
-    text_pair: str | None = None
+    text_pair: Column = None
     """Column of the second text, for pairs."""
-    label: str | None = None
+    label: Column = None
     """Column of the label."""
-    dpc: tuple[int, ...] = (10,)
+    dpc: Sizes = (10,)
     """Distilled texts per class; several sizes share one run."""
     sets: int = 20
     """Distilled sets per size, by seed."""
-    generator: str = "offline"
+    generator: Model = "offline"
     """Causal LM: Hub id, path, or offline (made from the task's own texts)."""
     lora_r: int = 0
-    """Rank of low-rank adapters that are trained in place of all the generator's weights; 0: none (extra `peft`)."""
-    learner: str = "offline"
+    """Rank of LoRA adapters, trained in place of all weights; 0: none (extra `peft`)."""
+    learner: Model = "offline"
     """Encoder: Hub id, path, or offline (MiniLM from the package extra `offline`)."""
     generator_max_length: int = 64
     """Longest text the generator learns or writes, in its tokens."""
@@ -170,11 +179,11 @@ class DistillConfig:
     """Nucleus of the sampling."""
     sampling_batch_size: int = 256
     """Texts written side by side."""
-    bf16: bool | None = None
+    bf16: YesNo = None
     """Compute in bfloat16; by default where the processor does it natively."""
     seed: int = 0
     """Seed of everything."""
-    output_dir: str | None = None
+    output_dir: Folder = None
     """Run folder; by default runs/TASK."""
     save_steps: int = 500
     """Steps of a training stage between two checkpoints, from which --resume goes on."""

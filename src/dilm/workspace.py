@@ -84,7 +84,7 @@ class Workspace:
             times = self.read("seconds", {})
             times[stage] = round(times.get(stage, 0) + time.monotonic() - start, 1)
             self.write("seconds", times)
-            release_memory()
+        release_memory()
 
     @property
     def method(self) -> str:

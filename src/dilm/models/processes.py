@@ -53,6 +53,16 @@ def gathered_rows(own: Tensor, count: int) -> Tensor:
     return torch.stack(parts, 1).flatten(0, 1)[:count]
 
 
+def any_process(flag: bool) -> bool:
+    """Whether it holds in any of the processes; all must ask."""
+    state = process_state()
+    if state.num_processes == 1:
+        return flag
+    count = torch.tensor(float(flag), device=state.device)
+    torch.distributed.all_reduce(count)
+    return bool(count > 0)
+
+
 def sum_gradients(parameters: Iterable[torch.nn.Parameter], *figures: Tensor) -> None:
     """Add up the gradients of all processes, and figures beside them, in place; in one message per precision."""
     if process_state().num_processes == 1:

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..durable import whole_folder
-from ..interruption import heed, is_interrupted
+from ..interruption import Terminated, heed, is_interrupted
 from ..models.compute import RandomStream
-from ..models.processes import process_state
+from ..models.processes import any_process, process_state
 
 STATE, NOTES, MANIFEST = "state.safetensors", "notes.json", "manifest.json"
 
@@ -103,13 +103,14 @@ class Checkpoints:
         self, training: Training, step: int, history: list[dict[str, float]], extra: Callable[[], Any] = lambda: None
     ) -> None:
         """To be called once a step is done: saves every `save_steps`, and before an interruption is heeded."""
-        pending = is_interrupted()
+        pending = any_process(is_interrupted())  # processes stop after the same step, or one would wait for ever
         if pending or step % self.save_steps == 0:
             if process_state().is_main_process:
                 self._save(training, step, history, extra())
             if pending:
                 self.say(f"  interrupted; kept step {step}")
                 heed()
+                raise Terminated  # the interruption was another process's
 
     def clear(self) -> None:
         """Away with all: the stage is done."""
