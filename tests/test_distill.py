@@ -61,8 +61,8 @@ def run(task, hub_models, tmp_path_factory):
 def test_run_folder_holds_what_the_contract_says(run):
     found = {path.name for path in run.output_dir.iterdir()}
     assert found == {
-        "config.yaml", "generator", "pool.parquet", "dpc_2", "dpc_3", "results.json", "report.html", "README.md",
-        "checkpoints",
+        "config.yaml", "generator", "pool.parquet", "overlap.json", "dpc_2", "dpc_3", "results.json",
+        "report.html", "README.md", "checkpoints",
     }  # fmt: skip
     leftovers = [p for p in run.output_dir.rglob("*") if "partial" in p.name or p.suffix in (".bin", ".pt", ".pkl")]
     assert leftovers == []
@@ -98,7 +98,7 @@ def test_results_hold_every_run_and_their_summary(run):
     per_learner = [row for row in rows if row["method"] == "dilm" and row["learner"].startswith("probe:")]
     assert len(per_learner) == 4
     assert len(run.results["summary"]) == 2 * (3 * 2 + 1)
-    stages = {"full data", "stage 1", "stage 2", "pool", "selection", "coresets", "evaluation"}
+    stages = {"full data", "stage 1", "stage 2", "pool", "selection", "overlap", "coresets", "evaluation"}
     assert set(run.results["seconds"]) == stages
     assert {"pool", "distilled", "real", "agreement", "matching"} <= set(run.results["diagnostics"])
 

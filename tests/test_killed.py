@@ -1,6 +1,7 @@
 """A run that is killed, again and again, ends as one that was left alone: to the last bit."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,11 @@ SETTINGS = {
 def start(settings, folder, *options):
     command = [sys.executable, "-m", "dilm", "distill", "reviews", "--config", str(settings)]
     return subprocess.Popen(
-        [*command, "--output-dir", str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--output-dir", str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # threads that wait for each other crawl on a busy machine
     )
 
 
@@ -94,6 +99,7 @@ def assert_same(one, two):
     assert pq.read_table(one / "pool.parquet").equals(pq.read_table(two / "pool.parquet"))
     files = sorted(path.relative_to(one) for path in one.glob("dpc_*/*.jsonl"))
     assert files and all((one / file).read_text() == (two / file).read_text() for file in files)
+    assert (one / "overlap.json").read_text() == (two / "overlap.json").read_text()
     left, right = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
     for key in ("rows", "summary", "samples", "diagnostics"):
         assert left[key] == right[key], key

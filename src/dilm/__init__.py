@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .baselines import select
     from .config import DistillConfig, RecipeConfig, load_config
     from .measure import evaluate
+    from .membership import audit
     from .models.generator import Generator
     from .models.learner import Learner
     from .pipeline import distill
@@ -27,6 +28,7 @@ __all__ = [
     "Run",
     "Task",
     "ablate",
+    "audit",
     "compare",
     "distill",
     "evaluate",
@@ -43,6 +45,7 @@ _HOMES = {
     "Run": ".run_folder",
     "Task": ".task",
     "ablate": ".ablation",
+    "audit": ".membership",
     "compare": ".side_by_side",
     "distill": ".pipeline",
     "evaluate": ".measure",

@@ -154,3 +154,24 @@ class CompareArguments:
     """Method that gains are measured against."""
     output: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Write NAME.md, NAME.csv and NAME.json."""
+
+
+@dataclass(frozen=True)
+class AuditArguments:
+    """Does a learner trained on a run's distilled texts tell training texts from held-out ones?
+
+    Example: dilm audit runs/mine --task mine.csv --text review --label stars
+    """
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A finished run's folder."""
+    task: Annotated[str | None, arg(metavar="TASK", help_behavior_hint="")] = None
+    """What was distilled; by default what the run's config.yaml names."""
+    text: Column = None
+    """Column of the text; by default that of the run, as all columns."""
+    text_pair: Column = None
+    """Column of the second text, for pairs."""
+    label: Column = None
+    """Column of the label."""
+    quiet: Flag = False
+    """Print nothing."""

@@ -12,7 +12,14 @@ import subprocess
 import sys
 from typing import Any
 
-from .arguments import AblateArguments, CompareArguments, DistillArguments, EvaluateArguments, SelectArguments
+from .arguments import (
+    AblateArguments,
+    AuditArguments,
+    CompareArguments,
+    DistillArguments,
+    EvaluateArguments,
+    SelectArguments,
+)
 from .config import RecipeConfig, check_numbers, flatten, load_config
 from .errors import GenerationError, InputError
 from .interruption import Terminated, heeded_interruptions
@@ -30,6 +37,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm evaluate SETS    train fresh learners on sets, ours or anyone's, and test them
   dilm ablate [TASK]    the parts of the method on and off, in one table
   dilm compare RESULTS  put results side by side, with tests of significance
+  dilm audit RUN        what learners trained on the texts give away about the data
   dilm completion SHELL print the completion script for bash, zsh or fish
   dilm --version        print the version
 
@@ -205,6 +213,18 @@ def compare(arguments: list[str]) -> int:
     return 0
 
 
+def audit(arguments: list[str]) -> int:
+    """The verb `audit`."""
+    parsed = parse(AuditArguments, "audit", arguments)
+    if parsed.task is not None:
+        check_place(parsed.task)
+    quiet_libraries()
+    from .membership import audit as run
+
+    run(**shallow(parsed))
+    return 0
+
+
 def spread(processes: int, arguments: list[str]) -> int:
     """The same command in several processes that find each other (what torchrun does); returns the exit code."""
     threads = str(max(1, (os.cpu_count() or 1) // processes))
@@ -231,6 +251,7 @@ FORMS = {
     "select": SelectArguments,
     "evaluate": EvaluateArguments,
     "compare": CompareArguments,
+    "audit": AuditArguments,
 }
 VERBS = {
     "distill": distill,
@@ -238,6 +259,7 @@ VERBS = {
     "select": select,
     "evaluate": evaluate,
     "compare": compare,
+    "audit": audit,
     "completion": complete,
 }
 

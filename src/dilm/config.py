@@ -115,6 +115,8 @@ class PoolConfig:
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
     fluent_share: float = 1.0
     """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
+    max_overlap: Annotated[int | None, arg(aliases=["--max-overlap"])] = None
+    """Longest run of words that a selected text may share with any training text; longer ones are refused."""
 
 
 @dataclass(frozen=True)

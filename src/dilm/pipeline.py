@@ -1,4 +1,4 @@
-"""distill(): task -> language modelling -> gradient matching -> pool -> selection -> evaluation -> report.
+"""distill(): task -> language modelling -> gradient matching -> pool -> selection -> overlap -> evaluation -> report.
 
 Every stage leaves its result in the run folder before the next one starts; with `resume` the stages that are
 finished are read back instead of run. All random numbers come from seeds derived from the run's seed and the name
@@ -26,6 +26,7 @@ from .models.loading import check_model
 from .models.lora import check_lora
 from .models.offline import OFFLINE, resolve
 from .models.processes import process_state
+from .overlap import measure_overlap
 from .progress import Reporter
 from .report.write import write_report
 from .run_folder import Run, open_run_folder
@@ -88,6 +89,7 @@ def run(work: Workspace) -> Run:
     after = work.first(lambda: stages.show_samples(work, trained, "after"))
     pool = stages.write_texts(work, trained, learner)
     work.first(lambda: stages.select_sets(work, pool, learner))
+    work.first(lambda: measure_overlap(work, stages.distilled_sets(work), learner))
     rows = stages.evaluate(work, learner)
 
     def finish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from .errors import GenerationError
 from .models.compute import derived_seed
 from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
+from .overlap import shared_runs, training_blocks
 from .run_folder import row_text, text_row
 from .selection import METHODS, Reference
 from .task import Task, TextInput
@@ -72,20 +74,28 @@ def usable(rows: Rows) -> Rows:
     return kept
 
 
+def with_shared_words(rows: Rows, task: Task, limit: int) -> Rows:
+    """The rows with "shared_words", the longest run of words shared with a training text, told up to limit + 1."""
+    runs = shared_runs([row_text(row) for row in rows], training_blocks(task), limit + 1)
+    return [row | {"shared_words": words} for row, words in zip(rows, runs.tolist(), strict=True)]
+
+
 def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) -> Rows:
     """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
     a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
-    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay.
+    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With
+    `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
     """
+    limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
     by_class: list[Rows] = [[] for _ in range(num_classes)]
     for row in rows:
         if len(by_class[row["label"]]) < config.pool.texts_per_dpc * dpc:
             by_class[row["label"]].append(row)
     kept: Rows = []
     for members in by_class:
-        members = usable(members)
+        members = [row for row in usable(members) if row.get("shared_words", 0) <= limit]
         if config.pool.keep == "on-label":
             confirmed = [row for row in members if row["predicted_label"] == row["label"]]
             others = [row for row in members if row["predicted_label"] != row["label"]]
@@ -118,9 +128,12 @@ def selected(
         labels = np.array([row["label"] for row in members])
         counts = np.bincount(labels, minlength=len(names))
         if counts.min() < dpc:
+            limit = config.pool.max_overlap
+            refused = "" if limit is None else f" that share at most {limit} words in a row with a training text"
             raise GenerationError(
-                f"the generator wrote only {counts.min()} different texts of class '{names[int(counts.argmin())]}', "
-                f"{dpc} are needed; start again with more --language-modeling.max-steps or --pool.texts-per-dpc"
+                f"the generator wrote only {counts.min()} different texts of class '{names[int(counts.argmin())]}'"
+                f"{refused}, {dpc} are needed; start again with more --language-modeling.max-steps or "
+                f"--pool.texts-per-dpc{'' if limit is None else ', or a larger --max-overlap'}"
             )
         matrix = np.stack([features[id(row)] for row in members])
         chosen: list[int] = METHODS[config.pool.selection](matrix, labels, dpc, seed, reference).tolist()

@@ -226,6 +226,13 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     todo = [(s, d) for s in range(config.sets) for d in config.dpc if not set_path(work.folder, d, s).exists()]
     if not todo:
         return
+    if config.pool.max_overlap is not None:
+        rows = pools.with_shared_words(rows, work.task, config.pool.max_overlap)
+        refused = sum(row["shared_words"] > config.pool.max_overlap for row in rows)
+        work.reporter.say(
+            f"max overlap {config.pool.max_overlap}: {refused:,} of {len(rows):,} texts share a longer run of words "
+            "with a training text and cannot be selected"
+        )
     reference = None
     if config.pool.selection not in LOOK_AT_CANDIDATES_ALONE:
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))

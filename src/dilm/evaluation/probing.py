@@ -77,8 +77,8 @@ def _sides(texts: list[TextInput], side: int) -> list[str]:
 
 def _tfidf(vectorizer: TfidfVectorizer, texts: list[TextInput]) -> Any:
     """[n, v]; for pairs both sides, what they share and what they do not, so that a linear model can compare them."""
-    first = vectorizer.transform(_sides(texts, 0))
+    first: Any = vectorizer.transform(_sides(texts, 0))
     if isinstance(texts[0], str):
         return first
-    second = vectorizer.transform(_sides(texts, 1))
+    second: Any = vectorizer.transform(_sides(texts, 1))
     return sparse.hstack([first, second, first.multiply(second), abs(first - second)]).tocsr()
