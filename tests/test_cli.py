@@ -155,6 +155,7 @@ def test_version(capsys):
         (["select", "missing.csv"], 2),
         (["compare", "missing.json"], 2),
         (["audit", "missing", "--task", "missing.csv"], 2),
+        (["prompt", "missing"], 2),
     ],
 )
 def test_help_and_early_errors_import_nothing_heavy(arguments, code):
@@ -169,7 +170,8 @@ def test_public_names_are_pinned():
 
     assert dilm.__all__ == [
         "DistillConfig", "Generator", "InputError", "Learner", "RecipeConfig", "Run", "Task", "ablate", "audit",
-        "compare", "distill", "evaluate", "load_config", "load_task", "select",
+        "compare", "distill", "evaluate", "load_config", "load_task", "prompt",
+        "select",
     ]  # fmt: skip
     assert all(getattr(dilm, name) is not None for name in dilm.__all__)
     assert set(dilm.__all__) <= set(dir(dilm))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .models.generator import Generator
     from .models.learner import Learner
     from .pipeline import distill
+    from .prompts import prompt
     from .run_folder import Run
     from .side_by_side import compare
     from .task import Task, load_task
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "load_config",
     "load_task",
+    "prompt",
     "select",
 ]
 
@@ -50,6 +52,7 @@ _HOMES = {
     "distill": ".pipeline",
     "evaluate": ".measure",
     "load_config": ".config",
+    "prompt": ".prompts",
     "select": ".baselines",
     "load_task": ".task",
 }

@@ -175,3 +175,26 @@ class AuditArguments:
     """Column of the label."""
     quiet: Flag = False
     """Print nothing."""
+
+
+@dataclass(frozen=True)
+class PromptArguments:
+    """Print a few-shot prompt made of distilled texts.
+
+    Example: dilm prompt runs/mine --dpc 5 --query "the battery died in a week"
+    """
+
+    folder: Positional[Annotated[str, arg(metavar="RUN")]]
+    """Run folder, or a folder of dilm select."""
+    dpc: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Texts per class; by default the smallest size there is."""
+    set: int = 0
+    """Number of the set."""
+    format: Literal["plain", "chat"] = "plain"
+    """plain: as learners icl:ID read it; chat: messages as JSON."""
+    template: Annotated[str | None, arg(metavar="TEXT|FILE", help_behavior_hint="")] = None
+    """Jinja, given examples, query and label_names, in place of a format."""
+    query: Annotated[tuple[str, ...], arg(metavar="TEXT ...", help_behavior_hint="")] = ()
+    """Text in question, two of a pair; by default {text} and {text_pair} stand there."""
+    seed: int = 0
+    """Draws the order of the examples."""

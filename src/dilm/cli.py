@@ -18,6 +18,7 @@ from .arguments import (
     CompareArguments,
     DistillArguments,
     EvaluateArguments,
+    PromptArguments,
     SelectArguments,
 )
 from .config import RecipeConfig, check_numbers, flatten, load_config
@@ -37,6 +38,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm evaluate SETS    train fresh learners on sets, ours or anyone's, and test them
   dilm ablate [TASK]    the parts of the method on and off, in one table
   dilm compare RESULTS  put results side by side, with tests of significance
+  dilm prompt RUN       print a few-shot prompt made of distilled texts
   dilm audit RUN        what learners trained on the texts give away about the data
   dilm completion SHELL print the completion script for bash, zsh or fish
   dilm --version        print the version
@@ -225,6 +227,21 @@ def audit(arguments: list[str]) -> int:
     return 0
 
 
+def prompt(arguments: list[str]) -> int:
+    """The verb `prompt`."""
+    parsed = parse(PromptArguments, "prompt", arguments)
+    if not os.path.isdir(parsed.folder):
+        raise InputError(f"no folder '{parsed.folder}'; pass the folder of a run")
+    quiet_libraries()
+    from .prompts import prompt as run
+
+    text = run(**shallow(parsed))
+    sys.stdout.buffer.write(
+        (text if text.endswith("\n") else text + "\n").encode(errors="replace")
+    )  # UTF-8, whatever the terminal
+    return 0
+
+
 def spread(processes: int, arguments: list[str]) -> int:
     """The same command in several processes that find each other (what torchrun does); returns the exit code."""
     threads = str(max(1, (os.cpu_count() or 1) // processes))
@@ -251,6 +268,7 @@ FORMS = {
     "select": SelectArguments,
     "evaluate": EvaluateArguments,
     "compare": CompareArguments,
+    "prompt": PromptArguments,
     "audit": AuditArguments,
 }
 VERBS = {
@@ -259,6 +277,7 @@ VERBS = {
     "select": select,
     "evaluate": evaluate,
     "compare": compare,
+    "prompt": prompt,
     "audit": audit,
     "completion": complete,
 }

@@ -29,6 +29,16 @@ def set_path(folder: Path, dpc: int, number: int) -> Path:
     return folder / f"dpc_{dpc}" / f"dataset_{number}.jsonl"
 
 
+def set_files(folder: Path) -> dict[int, list[Path]]:
+    """The jsonl files of the sets in a folder, by DPC and in the order of their numbers."""
+    found: dict[int, list[Path]] = {}
+    for size in folder.glob("dpc_*"):
+        files = sorted(size.glob("dataset_*.jsonl"), key=lambda p: int(re.sub(r"\D", "", p.stem)))
+        if files:
+            found[int(size.name[4:])] = files
+    return dict(sorted(found.items()))
+
+
 def text_row(text: TextInput) -> dict[str, str]:
     """{"text": ...} or {"text": ..., "text_pair": ...}."""
     return {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
@@ -59,9 +69,14 @@ def write_set(path: Path, texts: Sequence[TextInput], labels: Sequence[int], nam
     write_text(path, "".join(line + "\n" for line in lines))
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a jsonl set."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
 def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
     """Texts and labels of a jsonl set."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = read_rows(path)
     return [row_text(row) for row in rows], [row["label"] for row in rows]
 
 
@@ -170,11 +185,7 @@ class Run:
 
     def set_files(self) -> dict[int, list[Path]]:
         """The jsonl files by DPC, in the order of their numbers."""
-        found: dict[int, list[Path]] = {}
-        for folder in self.output_dir.glob("dpc_*"):
-            files = folder.glob("dataset_*.jsonl")
-            found[int(folder.name[4:])] = sorted(files, key=lambda p: int(re.sub(r"\D", "", p.stem)))
-        return dict(sorted(found.items()))
+        return set_files(self.output_dir)
 
     def generator(self, **kwargs: Any) -> Any:
         """The trained Generator."""

@@ -8,12 +8,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from dilm import InputError
 from dilm.config import RecipeConfig
 from dilm.evaluation.fine_tuning import FineTuning
-from dilm.evaluation.in_context import InContext, layout
+from dilm.evaluation.in_context import InContext
 from dilm.evaluation.learners import KINDS, make_learners, parse_learner
 from dilm.evaluation.probing import TfIdf
 from dilm.evaluation.protocol import held_out
 from dilm.evaluation.scratch import Scratch
 from dilm.evaluation.training_sets import HeldOut, TrainingSet
+from dilm.prompts import layout
 
 CPU = torch.device("cpu")
 

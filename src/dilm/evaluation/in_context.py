@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from ..errors import InputError
 from ..models.compute import autocast, default_device
 from ..models.loading import load_pretrained
+from ..prompts import example, layout, shuffled
 from ..task import TextInput
 from .training_sets import HeldOut, TrainingSet
 
@@ -71,8 +72,7 @@ class InContext:
             )
 
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
-        order = np.random.default_rng(seed).permutation(len(training_set.texts)).tolist()
-        prompt = self._prompt(training_set, order)
+        prompt = self._prompt(training_set, shuffled(len(training_set.texts), seed))
         scores = self.log_probabilities(prompt, held_out.texts)
         if self.calibrated:
             pair = not isinstance(held_out.texts[0], str)
@@ -116,7 +116,7 @@ class InContext:
     # -- the prompt --------------------------------------------------------------------------------------------
 
     def _prompt(self, training_set: TrainingSet, order: list[int]) -> list[int]:
-        examples = [f"{layout(training_set.texts[i])} {self.label_names[training_set.labels[i]]}\n\n" for i in order]
+        examples = [example(training_set.texts[i], self.label_names[training_set.labels[i]]) for i in order]
         start = [] if self.tokenizer.bos_token_id is None else [int(self.tokenizer.bos_token_id)]
         return start + [i for example in examples for i in self._ids(example)]
 
@@ -133,9 +133,3 @@ class InContext:
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-
-
-def layout(text: TextInput) -> str:
-    """A text, or a pair, up to where its label belongs."""
-    flat = [" ".join(part.split()) for part in ((text,) if isinstance(text, str) else text)]
-    return f"Text: {flat[0]}\nLabel:" if len(flat) == 1 else f"Text 1: {flat[0]}\nText 2: {flat[1]}\nLabel:"
