@@ -9,6 +9,7 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
 os.environ["DILM_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "200"
+os.environ["OMP_NUM_THREADS"] = "1"  # also of the commands that tests start: threads that wait for each other crawl
 
 import pytest
 import torch
