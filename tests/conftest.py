@@ -138,3 +138,11 @@ def _teach(model, tokenizer, texts, steps: int = 150) -> None:
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+
+
+@pytest.fixture(scope="session")
+def finished_run(task, hub_models, tmp_path_factory):
+    """A tiny run of the preset `fast`, two sizes, two sets; tests that change something copy the folder."""
+    from test_distill import tiny_run
+
+    return tiny_run(task, hub_models, tmp_path_factory.mktemp("runs") / "tiny", preset="fast")

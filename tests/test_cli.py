@@ -156,6 +156,7 @@ def test_version(capsys):
         (["compare", "missing.json"], 2),
         (["audit", "missing", "--task", "missing.csv"], 2),
         (["prompt", "missing"], 2),
+        (["push", "missing", "--repo-id", "me/x"], 2),
     ],
 )
 def test_help_and_early_errors_import_nothing_heavy(arguments, code):
@@ -171,7 +172,7 @@ def test_public_names_are_pinned():
     assert dilm.__all__ == [
         "DistillConfig", "Generator", "InputError", "Learner", "RecipeConfig", "Run", "Task", "ablate", "audit",
         "compare", "distill", "evaluate", "load_config", "load_task", "prompt",
-        "select",
+        "push", "select",
     ]  # fmt: skip
     assert all(getattr(dilm, name) is not None for name in dilm.__all__)
     assert set(dilm.__all__) <= set(dir(dilm))

@@ -53,9 +53,9 @@ def tiny_run(task, hub_models, folder, **changes):
     return dilm.distill(task, **settings)
 
 
-@pytest.fixture(scope="module")
-def run(task, hub_models, tmp_path_factory):
-    return tiny_run(task, hub_models, tmp_path_factory.mktemp("runs") / "tiny", preset="fast")
+@pytest.fixture
+def run(finished_run):
+    return finished_run
 
 
 def test_run_folder_holds_what_the_contract_says(run):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .ablation import ablate
     from .baselines import select
     from .config import DistillConfig, RecipeConfig, load_config
+    from .hub import push
     from .measure import evaluate
     from .membership import audit
     from .models.generator import Generator
@@ -36,6 +37,7 @@ __all__ = [
     "load_config",
     "load_task",
     "prompt",
+    "push",
     "select",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "evaluate": ".measure",
     "load_config": ".config",
     "prompt": ".prompts",
+    "push": ".hub",
     "select": ".baselines",
     "load_task": ".task",
 }

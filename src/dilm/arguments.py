@@ -198,3 +198,23 @@ class PromptArguments:
     """Text in question, two of a pair; by default {text} and {text_pair} stand there."""
     seed: int = 0
     """Draws the order of the examples."""
+
+
+@dataclass(frozen=True)
+class PushArguments:
+    """Upload a run's sets, settings, results and card to the Hugging Face Hub, as a dataset repository.
+
+    Example: dilm push runs/mine --repo-id me/mine-distilled --private
+
+    Pool, checkpoints, overlap.json and the report stay here: they hold training texts, or can. config.yaml and
+    results.json name files and models as they were given. Log in with hf auth login first.
+    """
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A finished run's folder."""
+    repo_id: Annotated[str, arg(metavar="USER/NAME")]
+    """Dataset repository; made if it is not there."""
+    private: Flag = False
+    """Make new repositories private."""
+    generator_repo_id: Annotated[str | None, arg(metavar="USER/NAME", help_behavior_hint="")] = None
+    """Model repository for the generator, which otherwise stays here."""

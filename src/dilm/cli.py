@@ -19,6 +19,7 @@ from .arguments import (
     DistillArguments,
     EvaluateArguments,
     PromptArguments,
+    PushArguments,
     SelectArguments,
 )
 from .config import RecipeConfig, check_numbers, flatten, load_config
@@ -39,6 +40,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm ablate [TASK]    the parts of the method on and off, in one table
   dilm compare RESULTS  put results side by side, with tests of significance
   dilm prompt RUN       print a few-shot prompt made of distilled texts
+  dilm push RUN         upload the sets and their card to the Hugging Face Hub
   dilm audit RUN        what learners trained on the texts give away about the data
   dilm completion SHELL print the completion script for bash, zsh or fish
   dilm --version        print the version
@@ -242,6 +244,18 @@ def prompt(arguments: list[str]) -> int:
     return 0
 
 
+def push(arguments: list[str]) -> int:
+    """The verb `push`."""
+    parsed = parse(PushArguments, "push", arguments)
+    if not os.path.isdir(parsed.run):
+        raise InputError(f"no folder '{parsed.run}'; pass the folder of a run")
+    quiet_libraries()
+    from .hub import push as run
+
+    print("pushed to " + " and ".join(run(**shallow(parsed))))
+    return 0
+
+
 def spread(processes: int, arguments: list[str]) -> int:
     """The same command in several processes that find each other (what torchrun does); returns the exit code."""
     threads = str(max(1, (os.cpu_count() or 1) // processes))
@@ -269,6 +283,7 @@ FORMS = {
     "evaluate": EvaluateArguments,
     "compare": CompareArguments,
     "prompt": PromptArguments,
+    "push": PushArguments,
     "audit": AuditArguments,
 }
 VERBS = {
@@ -278,6 +293,7 @@ VERBS = {
     "evaluate": evaluate,
     "compare": compare,
     "prompt": prompt,
+    "push": push,
     "audit": audit,
     "completion": complete,
 }

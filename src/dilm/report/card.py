@@ -1,12 +1,30 @@
-"""The dataset card: README.md of the run folder, with YAML that the Hugging Face Hub reads."""
+"""Cards for the Hugging Face Hub: README.md of the run folder, a dataset card, and the card of the generator."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import yaml
 
 from .facts import METHOD_NAMES, Facts, cell_text, gains
+from .source import shown_place
+
+FOLDER = "path/to/this/folder"
+"""Stands in the card's snippet until the repository has a name."""
+TAGS = ["synthetic", "dataset-distillation"]
+NOT_ANONYMOUS = (
+    "The generator was trained on the source texts and can repeat parts of them: synthetic does not mean anonymous."
+)
+CITATION = """\
+```bibtex
+@inproceedings{maekawa2024dilm,
+  title = {{DiLM}: Distilling Dataset into Language Model for Text-level Dataset Distillation},
+  author = {Maekawa, Aru and Kosugi, Satoshi and Funakoshi, Kotaro and Okumura, Manabu},
+  booktitle = {Findings of the Association for Computational Linguistics: NAACL 2024},
+  year = {2024}
+}
+```"""
 
 
 def plain(text: str) -> str:
@@ -15,51 +33,138 @@ def plain(text: str) -> str:
 
 
 def dataset_card(facts: Facts) -> str:
-    """Render the card from the facts."""
+    """README.md of the run folder, with the YAML that makes the folder a dataset repository."""
+    largest = max(facts["dpc"])
+    lines = [
+        _front_matter(dataset_metadata(facts)),
+        f"# {plain(facts['task'])}, distilled",
+        "",
+        f"{largest} readable training texts per class that stand in for {facts['split_sizes']['train']:,} texts of "
+        f"{plain(shown_place(facts['source']))}, written by a language model "
+        "([DiLM](https://arxiv.org/abs/2404.00264)).",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        f'train = load_dataset("{FOLDER}", "dpc_{largest}", split="train")',
+        "```",
+        "",
+        f"Configurations: {', '.join(f'`dpc_{dpc}`' for dpc in facts['dpc'])}, by texts per class. Each is the first "
+        f"of {facts['sets']} sets that differ by seed; all of them are in `dpc_*/dataset_*.jsonl`.",
+        "",
+        "## Accuracy of learners trained on them",
+        "",
+        *_results(facts),
+        "## How they were made",
+        "",
+        *_provenance(facts),
+        "",
+        "## What they share with the training texts",
+        "",
+        *_overlap(facts),
+        "",
+        "## Licence",
+        "",
+        _licence(facts),
+        "",
+        "## Citation",
+        "",
+        CITATION,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def dataset_metadata(facts: Facts) -> dict[str, Any]:
+    """The YAML of the dataset card: a configuration per size, with the classes by name."""
     names = {str(i): name for i, name in enumerate(facts["label_names"])}
     columns = ["text", "text_pair"] if facts["has_pairs"] else ["text"]
-    features = [{"name": c, "dtype": "string"} for c in columns]
-    features += [
+    features = [
+        *({"name": column, "dtype": "string"} for column in columns),
         {"name": "label", "dtype": {"class_label": {"names": names}}},
         {"name": "label_name", "dtype": "string"},
     ]
-    head = {
+    largest = max(facts["dpc"])
+    return {
         "pretty_name": f"{facts['task']}, distilled",
+        "license": "unknown",
+        **facts["source_card"],
         "task_categories": ["text-classification"],
-        "tags": ["synthetic", "dataset-distillation"],
-        "size_categories": ["n<1K" if max(facts["dpc"]) * len(names) < 1000 else "1K<n<10K"],
+        "size_categories": [size_category(largest * len(names))],
+        "tags": TAGS,
         "configs": [
             {
                 "config_name": f"dpc_{dpc}",
                 "data_files": [{"split": "train", "path": f"dpc_{dpc}/dataset_0.jsonl"}],
-                "default": dpc == max(facts["dpc"]),
+                **({"default": True} if dpc == largest else {}),
             }
             for dpc in facts["dpc"]
         ],
         "dataset_info": [{"config_name": f"dpc_{dpc}", "features": features} for dpc in facts["dpc"]],
     }
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for a number of rows."""
+    bounds = ("1K", "10K", "100K", "1M", "10M")
+    place = next(i for i in range(len(bounds)) if rows < 10 ** (3 + i))
+    return f"n<{bounds[0]}" if place == 0 else f"{bounds[place - 1]}<n<{bounds[place]}"
+
+
+def generator_card(facts: Facts, dataset_id: str) -> str:
+    """The model card of the run's generator."""
+    base = facts["generator"]
+    head = {
+        "license": "unknown",
+        **facts["source_card"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": [*TAGS, "dilm"],
+        "datasets": [dataset_id],
+    }
+    if base != "offline" and shown_place(base) == base:
+        head["base_model"] = base
+    classes = [f"- `<bos_{i}>`: {plain(name)}" for i, name in enumerate(facts["label_names"])]
     lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(),
-        "---",
+        _front_matter(head),
+        f"# Generator of {plain(facts['task'])}, distilled",
         "",
-        f"# {plain(facts['task'])}, distilled",
+        f"A causal language model that writes training texts of a class of {plain(facts['task'])}, such as those in "
+        f"[{dataset_id}](https://huggingface.co/datasets/{dataset_id}). A text begins with the token of its class:",
         "",
-        f"{max(facts['dpc'])} readable training texts per class that stand in for "
-        f"{facts['split_sizes']['train']:,} texts of `{plain(facts['source'])}`, written by a language model (DiLM).",
+        *classes,
         "",
         "```python",
-        "from datasets import load_dataset",
-        f'train = load_dataset("path/to/this/folder", "dpc_{max(facts["dpc"])}", split="train")',
+        "import dilm",
+        "",
+        f'generator = dilm.Generator.from_pretrained("{FOLDER}")',
+        f"generator.write([0, 1], pairs={facts['has_pairs']})",
         "```",
         "",
-        "## Accuracy of learners trained on them",
+        "It is loaded by AutoModelForCausalLM and AutoTokenizer of transformers too.",
+        "",
+        f"{NOT_ANONYMOUS} The model itself can give away more of them than the texts do.",
+        "",
+        _licence(facts),
+        "",
+        CITATION,
         "",
     ]
+    return "\n".join(lines)
+
+
+def _front_matter(head: dict[str, Any]) -> str:
+    # Not folded, no aliases: the Hub and people read it line by line.
+    dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+    return f"---\n{yaml.dump(head, Dumper=dumper, sort_keys=False, allow_unicode=True, width=10**6)}---\n"
+
+
+def _results(facts: Facts) -> list[str]:
+    lines = []
     for part in facts["tables"]:
         sizes = part["sizes"]
         lines += [
-            f"| {plain(part['learner'])} | " + " | ".join(f"{dpc} per class" for dpc in sizes) + " |",
+            f"| {plain(_shown_learner(part['learner']))} | " + " | ".join(f"{dpc} per class" for dpc in sizes) + " |",
             "|---|" + "---|" * len(sizes),
         ]
         for method in part["methods"]:
@@ -68,19 +173,64 @@ def dataset_card(facts: Facts) -> str:
         if part["full"]:
             lines.append(f"| {METHOD_NAMES['full']} | {cell_text(part['full'])} |" + " |" * (len(sizes) - 1))
         lines.append("")
-    lines += [f"- {plain(sentence)}" for sentence in gains(facts["summary"])]
-    lines += [
-        "",
-        f"Percent on the {facts['test_split']} split, mean ± sd over all runs; {facts['sets']} sets per size, "
-        "`dpc_*/dataset_*.jsonl`. p from Welch's t-test on the means of the sets.",
-        "",
-        "## What it is not",
-        "",
-        "The generator was trained on the source data and can repeat parts of it: synthetic does not mean anonymous. "
-        "The licence of the source applies as far as it reaches.",
-        "",
-        "Method: Maekawa et al., DiLM: Distilling Dataset into Language Model for Text-level Dataset Distillation, "
-        "Findings of NAACL 2024, arXiv 2404.00264.",
+    shown = [{**line, "learner": _shown_learner(line["learner"])} for line in facts["summary"]]
+    compared = [f"- {plain(sentence)}" for sentence in gains(shown)]
+    return [
+        *lines,
+        *compared,
+        *([""] if compared else []),
+        f"Percent on the {facts['test_split']} split, mean ± sd over all runs; {facts['sets']} sets per size. p from "
+        "Welch's t-test on the means of the sets.",
         "",
     ]
-    return "\n".join(lines)
+
+
+def _shown_learner(name: str) -> str:
+    kind, colon, model = name.partition(":")
+    return f"{kind}{colon}{shown_place(model)}" if model else name
+
+
+def _provenance(facts: Facts) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    sizes = ", ".join(f"{split} {number:,}" for split, number in facts["split_sizes"].items())
+    return [
+        f"- Source: {plain(shown_place(facts['source']))} ({sizes} texts; test texts were used for the table alone)",
+        f"- Generator: {plain(shown_place(facts['generator']))}; learner: {plain(shown_place(facts['learner']))}; "
+        f"preset {plain(facts['preset'])}, seed {facts['seed']}",
+        f"- Versions: {versions}",
+        "- Every setting: `config.yaml`, which `dilm distill --config config.yaml` runs again; every figure: "
+        "`results.json`",
+    ]
+
+
+def _overlap(facts: Facts) -> list[str]:
+    if not facts["overlap"]:
+        return [NOT_ANONYMOUS, "", "How much these texts share with them was not measured."]
+    ours, real = (facts["overlap"]["summary"][group] for group in ("distilled", "held_out"))
+
+    def line(name: str, *keys: str, share: bool = False) -> str:
+        cells = [
+            " / ".join("-" if of[key] is None else f"{of[key]:.1%}" if share else f"{of[key]:.3g}" for key in keys)
+            for of in (ours, real)
+        ]
+        return f"| {name} | {cells[0]} | {cells[1]} |"
+
+    return [
+        NOT_ANONYMOUS + " Held-out real texts, which it has never seen, are the yardstick:",
+        "",
+        "| | distilled texts | held-out real texts |",
+        "|---|---|---|",
+        line("exact copies of a training text", "exact", share=True),
+        line("longest run of shared words, mean / longest", "shared_words_mean", "shared_words_max"),
+        line("similarity to the nearest training text, by characters", "char_similarity_mean"),
+        line("the same, by embedding", "embedding_similarity_mean"),
+        "",
+        "Shared words are words: a fact said in other words is not found.",
+    ]
+
+
+def _licence(facts: Facts) -> str:
+    card = facts["source_card"]
+    name = card.get("license_name") or card.get("license")
+    told = "not known" if not name else plain(name if isinstance(name, str) else ", ".join(map(str, name)))
+    return f"Licence of the source: {told}. It applies to these texts as far as it reaches."

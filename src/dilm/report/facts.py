@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..run_folder import Run, read_set, text_row
+from .source import source_card
 
 Facts = dict[str, Any]
 
@@ -23,6 +25,8 @@ def run_facts(run: Run) -> Facts:
     return {
         "task": results["task"],
         "source": config["task"],
+        "source_card": source_card(config["task"], run.output_dir),
+        "overlap": _overlap(run),
         "label_names": results["label_names"],
         "split_sizes": results["split_sizes"],
         "test_split": "held-out test" if results["test_split"] == "carved" else results["test_split"],
@@ -44,6 +48,12 @@ def run_facts(run: Run) -> Facts:
         "texts": first_set_texts(run),
         "has_pairs": any("text_pair" in row for rows in first_set_texts(run).values() for row in rows),
     }
+
+
+def _overlap(run: Run) -> Facts | None:
+    """overlap.json, or None: it holds training texts, so it may have been taken out of the folder."""
+    path = run.output_dir / "overlap.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def summary_tables(summary: list[Facts]) -> list[Facts]:
