@@ -64,7 +64,7 @@ def check_sound(task: Task) -> None:
         assert set(labels) <= set(range(task.num_classes))
         assert all(part.strip() for text in texts[split] for part in ([text] if isinstance(text, str) else text))
     assert len(texts["test"]) and set(task.labels("train")) == set(range(task.num_classes))
-    assert not set(texts["test"]) & {*texts["train"], *texts["dev"]}
+    assert not set(texts["test"]) & {*texts["train"], *texts["dev"]} and not set(texts["dev"]) & set(texts["train"])
     assert task.num_classes >= 2 and all("\n" not in note for note in task.notes)
 
 

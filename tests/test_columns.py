@@ -125,6 +125,14 @@ def test_missing_labels_are_dropped_and_counted_and_ints_stay_ints(tmp_path):
     assert "train: dropped 2 rows without a label" in load_task(write_jsonl(tmp_path / "t.jsonl", rows)).notes
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "memory"])
+def test_floats_with_nan_are_whole_numbers_with_some_missing(tmp_path, kind):
+    rows = [{"text": f"text {i}", "label": [0.0, 1.0, float("nan")][i % 3]} for i in range(30)]
+    task = load_task(Dataset.from_list(rows) if kind == "memory" else save_as(tmp_path / f"t.{kind}", rows))
+    check_sound(task)
+    assert task.label_names == ("0", "1") and "train: dropped 10 rows without a label" in task.notes
+
+
 def test_more_than_half_of_the_labels_missing():
     with pytest.raises(InputError, match=r"41 of 81 labels are missing"):
         load_task(Dataset.from_list([*ROWS, *({"text": "a", "label": None} for _ in range(41))]))

@@ -1,7 +1,11 @@
 """Settings: presets, files, keywords, where each value came from, and refusals."""
 
+import math
+
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dilm import InputError
 from dilm.config import DistillConfig, flatten, load_config, preset_names
@@ -87,6 +91,22 @@ def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
         ("pool: {keep: some}", "must be one of all, on-label"),
         ("[1, 2]", "must hold keys and values"),
         ("a: [", "cannot be read as YAML"),
+        ("[" * 400, "cannot be read as YAML"),
+        ("sets: !!python/object/apply:os.getcwd []", "cannot be read as YAML"),
+        ("a\x00: 1", "cannot be read as YAML"),
+        ("1: 2", "no setting '1'"),
+        ("dpc: {a: 1}", "'dpc' must be of type int"),
+        ("dpc: [1, x]", "'dpc' must be of type int; found 'x'"),
+        ("seed: 1.5", "'seed' must be of type int"),
+        ("seed: -1", "0 or more"),
+        ("seed: 99999999999999999999", "'seed' must be below 2^63"),
+        ("sets: .inf", "must be of type int"),
+        ("gradient_matching: {temperature: 0}", "above 0 and finite"),
+        ("gradient_matching: {learning_rate: -.inf}", "above 0 and finite"),
+        (f"gradient_matching: {{learning_rate: {'9' * 400}}}", "must be of type float"),
+        ("evaluation: {warmup_steps: .nan}", "0 or more and finite"),
+        ("evaluation: {learners: [[a]]}", "'evaluation.learners' must be of type str"),
+        ("pool: {keep: [all]}", "must be one of all, on-label"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_way_out(tmp_path, text, message):
@@ -95,6 +115,38 @@ def test_a_bad_file_is_refused_with_the_way_out(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         load_config("embedded", file)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_unfolds_to_gigabytes_is_told_in_a_line(tmp_path):
+    file = tmp_path / "bomb.yaml"
+    nested = [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    file.write_text("\n".join(["dpc: &a0 [5]", *nested, "sets: *a11"]))
+    with pytest.raises(InputError) as caught:
+        load_config("embedded", file)
+    assert len(str(caught.value)) < 500
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(2**70))
+known = st.sampled_from(sorted(flatten(DistillConfig()))).map(lambda key: key.split("."))
+names = st.one_of(known, st.lists(st.text(max_size=5), max_size=2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(names, st.one_of(scalars, st.lists(scalars, max_size=2))), max_size=3))
+def test_any_settings_are_a_configuration_or_an_input_error(entries):
+    overrides: dict = {}
+    for path, value in entries:
+        if len(path) == 2:
+            group = overrides.setdefault(path[0], {})
+            overrides[path[0]] = (group if isinstance(group, dict) else {}) | {path[1]: value}
+        elif path:
+            overrides[path[0]] = value
+    try:
+        config, _ = load_config("embedded", None, overrides)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    assert all(not isinstance(v, float) or math.isfinite(v) for v in flatten(config).values())
 
 
 def test_unknown_preset_and_missing_file_are_refused(tmp_path):

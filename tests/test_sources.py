@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
 from task_files import FORMATS, ROWS, all_rows, check_sound, save_as, write_csv, write_jsonl
 from task_files import offline_and_own_cache as offline_and_own_cache
 
+from dilm import sources
 from dilm.errors import InputError
 from dilm.task import load_task
 
@@ -104,6 +105,61 @@ def test_unreachable_hub_id_names_both_readings_and_the_embedded_tasks():
         load_task("reviws")
 
 
+def test_misspelt_splits_are_named():
+    dataset, other = Dataset.from_list(ROWS), Dataset.from_list([{"text": "new", "label": 1}])
+    with pytest.raises(InputError, match=r"no split 'train'.*\(splits: 'trian', 'test'; did you mean 'trian'"):
+        load_task({"trian": dataset, "test": other})
+    task = load_task({"train": dataset, "tset": other})
+    assert task.test_split == "carved" and "not read: 'tset'; did you mean 'test'?" in task.notes
+    notes = load_task({"train": dataset, "unsupervised": other}).notes
+    assert "not read: 'unsupervised'; splits are named train, validation and test" in notes
+
+
+def test_misspelt_files_of_a_folder_are_named(tmp_path):
+    save_as(tmp_path / "train.csv", ROWS)
+    save_as(tmp_path / "tset.jsonl", ROWS)
+    (tmp_path / "label_names.json").write_text('["bad", "good"]')
+    (tmp_path / "notes.md").write_text("x")
+    assert "not read: 'tset.jsonl'; did you mean 'test'?" in load_task(tmp_path).notes
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda d: DatasetDict(sst2=DatasetDict(train=d)),
+            r"'sst2' of the dataset is a DatasetDict itself; .*\['sst2'\]",
+        ),
+        (
+            lambda d: {"train": d.to_iterable_dataset()},
+            "as 'train' of .* found IterableDataset; load it without streaming",
+        ),
+        (lambda d: d.to_iterable_dataset(), "found IterableDataset; load it without streaming"),
+        (lambda d: d.to_pandas(), r"found DataFrame; pass datasets.Dataset.from_pandas"),
+        (lambda d: d.to_list(), r"found list; pass datasets.Dataset.from_list"),
+        (lambda d: d.to_dict(), r"found columns \('text', 'label'\); pass datasets.Dataset.from_dict"),
+    ],
+)
+def test_what_is_no_dataset_gets_the_way_to_one(make, message):
+    with pytest.raises(InputError, match=message):
+        load_task(make(Dataset.from_list(ROWS)))
+
+
+def test_a_file_that_is_a_link_is_told(tmp_path):
+    secret = save_as(tmp_path / "secret.csv", ROWS)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/train.csv").symlink_to(secret)
+    (tmp_path / "mine.csv").symlink_to(secret)
+    for source, name in ((tmp_path / "folder", "train.csv"), (tmp_path / "mine.csv", "mine.csv")):
+        assert f"{name} is a link to {secret.resolve()}" in load_task(source).notes
+    assert not any("link" in note for note in load_task(secret).notes)
+
+
+@pytest.mark.parametrize("name", ["..", "...csv", "a/b", "-rf", "\u202egpj.csv", "x" * 200, "$(id).csv", "a\nb.csv"])
+def test_a_task_s_name_is_safe_for_a_folder(name):
+    assert re.fullmatch(r"\w[\w.-]{0,79}", sources._safe_name(name))
+
+
 def test_mistyped_path_suggests_the_nearest_file(tmp_path):
     save_as(tmp_path / "reviews.csv", ROWS)
     with pytest.raises(InputError, match=r"no file or folder .*did you mean 'reviews.csv'"):
@@ -183,10 +239,10 @@ def test_byte_order_mark_is_not_part_of_the_first_column(tmp_path, kind):
     assert len(all_rows(load_task(path))) == 40
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_file_that_is_not_utf8_is_named_with_a_way_out(tmp_path, encoding):
+@pytest.mark.parametrize(("encoding", "hint"), [("latin-1", "latin1"), ("utf-16", "utf-16"), ("cp1252", "latin1")])
+def test_file_that_is_not_utf8_is_named_with_a_way_out(tmp_path, encoding, hint):
     path = write_csv(tmp_path / "menu.csv", ["text,label", "café,1", "thé,0"], encoding)
-    with pytest.raises(InputError, match=r"menu.csv is not UTF-8.*iconv"):
+    with pytest.raises(InputError, match=rf"menu.csv is not UTF-8.*iconv -f {hint} -t utf-8"):
         load_task(path)
 
 
@@ -241,10 +297,11 @@ def test_quoted_csv_fields_keep_commas_quotes_and_line_breaks(tmp_path):
     assert set(all_rows(load_task(write_csv(tmp_path / "t.csv", lines)))) == {f'a, "b"\nc {i}' for i in range(6)}
 
 
-def test_very_long_csv_field(tmp_path):
-    long = "word " * 100_000
-    task = load_task(write_csv(tmp_path / "t.csv", ["text,label", *(f"{long}{i},{i % 2}" for i in range(6))]))
-    assert long + "3" in all_rows(task)
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl.gz", "parquet"])
+def test_texts_of_a_megabyte(tmp_path, kind):
+    long = "word " * 200_000
+    task = load_task(save_as(tmp_path / f"t.{kind}", [{"text": f"{long}{i}", "label": i % 2} for i in range(6)]))
+    assert set(all_rows(task)) == {f"{long}{i}" for i in range(6)}
 
 
 ODD = [

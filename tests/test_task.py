@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import datetime
 import io
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -17,6 +19,9 @@ from task_files import FORMATS, ROWS, check_sound, save_as
 from task_files import offline_and_own_cache as offline_and_own_cache
 
 from dilm.errors import InputError
+from dilm.evaluation.training_sets import read_sets
+from dilm.files import valid_text
+from dilm.run_folder import read_set, row_text, write_set
 from dilm.task import carve, check_dpc, load_task
 
 # Rows and splits
@@ -96,7 +101,45 @@ def test_dev_is_empty_with_a_note_if_every_class_has_a_single_text():
     train = Dataset.from_list([{"text": "x", "label": 0}, {"text": "y", "label": 1}], features=features)
     task = load_task({"train": train, "test": test})
     check_sound(task)
-    assert len(task.dev) == 0 and "dev split is empty" in task.notes[-1]
+    assert len(task.dev) == 0 and any("dev split is empty" in note for note in task.notes)
+
+
+# What is sound but odd is counted
+
+
+def test_repeated_texts_and_texts_with_two_labels_are_counted():
+    rows = [*ROWS, *ROWS[:3], {"text": "text 5", "label": 0}]
+    task = load_task(Dataset.from_list(rows))
+    check_sound(task)
+    assert "train: 4 of 44 rows repeat the text of another" in task.notes
+    assert "warning: 1 text has different labels in train; no classifier can be right on all rows" in task.notes
+    test = Dataset.from_list([{"text": "new", "label": label} for label in (0, 1, 1)])
+    notes = load_task({"train": Dataset.from_list(ROWS), "test": test}).notes
+    assert "test: 2 of 3 rows repeat the text of another" in notes and "different labels in test" in " ".join(notes)
+    assert not any("repeat" in note for note in load_task(Dataset.from_list(ROWS)).notes)
+
+
+def test_copies_of_a_text_stay_on_one_side_and_cost_no_training_text():
+    task = load_task(Dataset.from_list(ROWS * 3))
+    check_sound(task)
+    assert (len(task.train), len(task.dev), len(task.test)) == (28 * 3, 4, 8)
+    with pytest.raises(InputError, match=r"no two different texts in any class"):
+        load_task(Dataset.from_list([{"text": f"text {i % 2}", "label": i % 2} for i in range(40)]))
+
+
+def test_imbalance_and_classes_without_dev_or_test_texts_are_told():
+    labels = ["common"] * 60 + ["rare"] * 2 + ["odd"] * 20
+    train = Dataset.from_dict({"text": [f"t{i}" for i in range(82)], "label": labels})
+    test = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": ["common", "common", "common", "odd"]})
+    notes = load_task({"train": train, "test": test}).notes
+    assert any("imbalanced: 'common' has 54 training texts, 'rare' 1;" in note for note in notes)
+    assert any("right on 75.0% of test" in note for note in notes)
+    assert "test has no text of 'rare': it says nothing about this class" in notes
+    one = Dataset.from_dict({"text": [f"t{i}" for i in range(61)], "label": ["common"] * 60 + ["rare"]})
+    assert (
+        "dev has no text of 'rare': it says nothing about this class"
+        in load_task({"train": one, "test": test.select([0])}).notes
+    )
 
 
 # Task
@@ -139,7 +182,7 @@ def test_check_dpc_names_the_scarce_classes_and_the_largest_dpc(tmp_path):
 # Anything
 
 
-WORDS = ["a", "b", "NA", " ", "\ud800", "<sep>", 'x,y\n"z', "\r", "\x00"]
+WORDS = ["a", "b", "NA", " ", "\ud800", "<sep>", 'x,y\n"z', "\r", "\x00", "\x1b[31m", "\u202e", "<|endoftext|>", "[/]"]
 texts = st.one_of(st.text(max_size=6), st.sampled_from(WORDS), st.none())
 labels = st.one_of(
     st.sampled_from([0, 1, "a", "b", "", "1", "01", "2.5"]),
@@ -190,10 +233,71 @@ def test_any_small_folder_is_a_sound_task_or_an_input_error(train, test, kind):
         event(f"sound: {is_sound_or_an_input_error(folder)}")
 
 
-@settings(max_examples=50, deadline=None)
-@given(plain_rows)
-def test_any_small_dataset_in_memory_is_a_sound_task_or_an_input_error(rows):
-    event(f"sound: {is_sound_or_an_input_error(Dataset.from_list(rows))}")
+VALUES = {
+    "string": st.sampled_from(["a", "b", "1", "", " ", "None"]),
+    "int8": st.integers(-1, 2),
+    "uint64": st.integers(0, 2**64 - 1),
+    "float32": st.sampled_from([0.0, 1.0, math.nan, math.inf, 0.5]),
+    "float64": st.sampled_from([0.0, 1.0, math.nan, 2.0**60]),
+    "bool": st.booleans(),
+    "class": st.integers(-1, 1),
+    "date32": st.just(datetime.date(2024, 4, 1)),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from(sorted(VALUES)))
+def test_any_small_dataset_in_memory_is_a_sound_task_or_an_input_error(data, kind):
+    label = ClassLabel(names=["x", "y/z\n"]) if kind == "class" else Value(kind)
+    few = [data.draw(VALUES[kind]) for _ in range(2)]
+    row = st.fixed_dictionaries(
+        {"text": st.one_of(st.none(), st.text(max_size=5)), "label": st.sampled_from([*few, *few, None])}
+    )
+    features = Features({"text": Value("string"), "label": label})
+    splits = {}
+    for split in data.draw(st.sampled_from([("train",), ("train", "test"), ("train", "validation", "tset")])):
+        rows = data.draw(st.lists(row, max_size=30))
+        columns = {name: [row[name] for row in rows] for name in features}
+        splits[split] = Dataset.from_dict(columns, features=features)
+    event(f"{kind} sound: {is_sound_or_an_input_error(splits)}")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(st.text(min_size=1), st.sampled_from(WORDS)), min_size=6, max_size=20, unique=True),
+    st.sampled_from(["jsonl", "csv", "tsv", "parquet"]),
+    st.booleans(),
+)
+def test_every_text_survives_from_file_to_task_to_jsonl(texts, kind, pairs):
+    texts = list(dict.fromkeys(valid_text(text) for text in texts))
+    rows = [
+        {"text": text, "label": i % 2} | ({"text_pair": text[::-1]} if pairs else {}) for i, text in enumerate(texts)
+    ]
+    rows += [{**row, "text": f"{i} of a kind", "label": i} for i, row in zip((0, 0, 1, 1), rows, strict=False)]
+    kept = [row for row in rows if row["text"].strip() and row.get("text_pair", "x").strip()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"mine.{kind}")
+        if kind in ("csv", "tsv"):
+            with path.open("w", newline="", encoding="utf-8") as sink:
+                writer = csv.DictWriter(sink, rows[0], delimiter="\t" if kind == "tsv" else ",")
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            save_as(path, rows)
+        try:
+            task = load_task(path)
+        except InputError as error:  # a class may have nothing left but white space
+            assert re.search("no training text|one class|both a text and a label", str(error))
+            return
+        written = {}
+        for split in ("train", "dev", "test"):
+            target = Path(folder, f"{split}.jsonl")
+            write_set(target, task.texts(split), task.labels(split), task.label_names)
+            back, labels = read_set(target)
+            assert back == task.texts(split) and labels == task.labels(split).tolist()
+            assert [one.texts for one in read_sets([target], task)] == ([back] if back else [])
+            written |= dict(zip(back, labels, strict=True))
+    assert written == {row_text(row): row["label"] for row in kept}
 
 
 @settings(max_examples=100, deadline=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import reprlib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -247,7 +248,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"no configuration file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values or {}, dict):
         raise InputError(f"{path} must hold keys and values, found a {type(values).__name__}")
@@ -263,10 +264,11 @@ def _updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") 
     for key, value in values.items():
         if key not in hints:
             hint = suggest(str(key), hints)
-            raise InputError(f"{where}: no setting '{prefix}{key}'{hint} (settings: {', '.join(hints)})")
+            name = " ".join(f"{prefix}{key}".split())[:80]
+            raise InputError(f"{where}: no setting '{name}'{hint} (settings: {', '.join(hints)})")
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, dict):
-                raise InputError(f"{where}: '{prefix}{key}' is a group of settings, found {value!r}")
+                raise InputError(f"{where}: '{prefix}{key}' is a group of settings, found {reprlib.repr(value)}")
             changes[key] = _updated(getattr(config, key), value, where, f"{prefix}{key}.")
         else:
             changes[key] = _checked(value, hints[key], f"{where}: '{prefix}{key}'")
@@ -281,22 +283,25 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
             return None
         return _checked(value, next(a for a in args if a is not type(None)), where)
     if origin is Literal:
-        if value in args:
+        if isinstance(value, str) and value in args:
             return value
-        raise InputError(f"{where} must be one of {', '.join(map(str, args))}; found {value!r}")
+        raise InputError(f"{where} must be one of {', '.join(map(str, args))}; found {reprlib.repr(value)}")
     if origin is tuple:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_checked(item, args[0], where) for item in items)
     if kind is float and not isinstance(value, bool):
-        with contextlib.suppress(TypeError, ValueError):  # told below, as any other value of the wrong type
+        with contextlib.suppress(
+            TypeError, ValueError, OverflowError
+        ):  # told below, as any other value of the wrong type
             return float(value)
     if kind is str and isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise InputError(f"{where} must be of type {kind.__name__}; found {value!r}")
+    raise InputError(f"{where} must be of type {kind.__name__}; found {reprlib.repr(value)}")
 
 
+LARGEST = 2**63
 _NON_NEGATIVE = {
     "seed",
     "lora_r",
@@ -328,6 +333,8 @@ def check_numbers(values: dict[str, Any]) -> None:
             if not (number >= 0 if zero_allowed else number > 0) or number == float("inf"):
                 bound = "0 or more" if zero_allowed else "above 0"
                 raise InputError(f"'{key}' must be {bound} and finite; found {number}")
+            if isinstance(number, int) and number >= LARGEST:
+                raise InputError(f"'{key}' must be below 2^63; found a number of {len(str(number))} digits")
             if name.endswith("max_length") and number < 8:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
             if name in {"top_p", "fluent_share"} and number > 1:

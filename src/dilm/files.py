@@ -54,9 +54,11 @@ def read_file(path: Path) -> Dataset:
                 os.replace(Path(folder) / "rows.arrow", arrow)  # never a half-written file in the cache
         return Dataset.from_file(str(arrow))
     except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        encoding = "utf-16" if error.start == 0 and byte in (0xFE, 0xFF) else "latin1"  # its byte-order mark
         raise InputError(
-            f"{path.name} is not UTF-8 (byte 0x{error.object[error.start]:02x}); "
-            f"save it as UTF-8, for example: iconv -f latin1 -t utf-8 {path.name}"
+            f"{path.name} is not UTF-8 (byte 0x{byte:02x}); "
+            f"save it as UTF-8, for example: iconv -f {encoding} -t utf-8 {path.name}"
         ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path.name} is not a whole gzip file: {error}") from error

@@ -111,7 +111,7 @@ def check(task: Task, config: DistillConfig) -> None:
         check_method(method)
     if not len(task.dev):
         raise InputError(
-            f"task {task.name} has one text per class, which leaves none to check on; it needs two or more"
+            f"task {task.name} has no two different texts in any class, which leaves none to check on; add texts"
         )
     check_model(
         resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES

@@ -6,13 +6,14 @@ What is in a file, `files` reads; what the columns mean, `columns` knows.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from .errors import InputError, suggest
 from .files import listed, read_file, valid_text
@@ -23,6 +24,7 @@ SPLIT_NAMES = {
     "validation": ("validation", "dev", "val", "valid", "validation_matched"),
     "test": ("test", "test_matched"),
 }
+LABEL_NAMES = "label_names.json"
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,16 @@ class Source:
     where: str  # how error messages call it
     splits: dict[str, Dataset]
     label_names: tuple[str, ...] | None = None  # where they come separately from the label column
+    notes: tuple[str, ...] = ()  # what a person should know about the reading
 
 
 def read_source(source: Any) -> Source:
     """Find out what `source` is and read it; raises InputError for anything that cannot be read."""
     if isinstance(source, Mapping | Dataset):  # a DatasetDict is a mapping
-        return Source("dataset", "the dataset", _name_splits(source, "the dataset"))
+        splits, notes = _name_splits(source, "the dataset")
+        return Source("dataset", "the dataset", splits, notes=notes)
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"expected a name, a path or a datasets.Dataset, found {type(source).__name__}")
+        raise InputError(f"expected a name, a path or a datasets.Dataset, found {_kind(source)}")
     source = os.fspath(source)
     if source in EMBEDDED:
         from . import reviews
@@ -54,12 +58,12 @@ def read_source(source: Any) -> Source:
     if path.is_dir():
         return _read_folder(path, config)
     if path.is_file() and config is None:
-        return Source(_safe_name(stem_of(path)), path.name, {"train": read_file(path)})
+        return Source(_safe_name(stem_of(path)), path.name, {"train": read_file(path)}, notes=_links([path]))
     return _read_hub(source)
 
 
 def _safe_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", text).strip("._-") or "task"
+    return re.sub(r"[^\w.-]+", "_", text).strip("._-")[:80] or "task"
 
 
 # Hub ids, folders, datasets in memory
@@ -71,12 +75,18 @@ def _read_hub(source: str) -> Source:
     embedded = f"embedded tasks: {', '.join(EMBEDDED)}{suggest(source, EMBEDDED)}"
     name = _safe_name(config or path.rpartition("/")[2])
     problem = f"no file or folder '{source}', and no dataset of that name could be reached on the Hugging Face Hub"
-    return Source(name, source, _load(path, config or None, source, problem, f"; {embedded}"))
+    splits, notes = _load(path, config or None, source, problem, f"; {embedded}")
+    return Source(name, source, splits, notes=notes)
 
 
-def _load(path: str, config: str | None, where: str, problem: str, way_out: str = "") -> dict[str, Dataset]:
+Splits: TypeAlias = tuple[dict[str, Dataset], tuple[str, ...]]
+"""Datasets by our names of splits, and notes."""
+
+
+def _load(path: str, config: str | None, where: str, problem: str, way_out: str = "") -> Splits:
     try:
-        loaded = datasets.load_dataset(path, config)
+        with _uncounted():
+            loaded = datasets.load_dataset(path, config)
     except Exception as error:  # the Hub client and the loaders raise errors of many families
         said = " ".join(str(error.__cause__ or error).split())[:300]  # the cause tells more than "an error"
         hint = f" (a configuration goes after a colon, as in {path}:NAME)" if "config" in said.lower() else ""
@@ -84,21 +94,57 @@ def _load(path: str, config: str | None, where: str, problem: str, way_out: str 
     return _name_splits(loaded, where)
 
 
-def _name_splits(loaded: Any, where: str) -> dict[str, Dataset]:
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    """Inside, datasets tells nobody what is loaded."""
+    counted = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        yield
+    finally:
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counted
+
+
+def _name_splits(loaded: Any, where: str) -> Splits:
     splits = dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+    if splits and all(isinstance(values, list) for values in splits.values()):
+        raise InputError(f"expected splits, found columns ({listed(splits)}); pass datasets.Dataset.from_dict(...)")
     for split, dataset in splits.items():
+        if isinstance(dataset, DatasetDict):
+            raise InputError(f"'{split}' of {where} is a DatasetDict itself; take one of them, as in data['{split}']")
         if not isinstance(dataset, Dataset):
-            raise InputError(f"split '{split}' of {where} is a {type(dataset).__name__}, not a datasets.Dataset")
+            raise InputError(f"expected a datasets.Dataset as '{split}' of {where}, found {_kind(dataset)}")
     named = {
         ours: splits[theirs[0]]
         for ours, names in SPLIT_NAMES.items()
         if (theirs := [name for name in names if name in splits])
     }
     if "train" not in named and len(splits) == 1:
-        return {"train": next(iter(splits.values()))}
+        return {"train": next(iter(splits.values()))}, ()
     if "train" not in named:
-        raise InputError(f"no split 'train' in {where} (splits: {listed(splits)}); rename one of them to train")
-    return named
+        nearest = suggest("train", splits)
+        raise InputError(
+            f"no split 'train' in {where} (splits: {listed(splits)}{nearest}); rename one of them to train"
+        )
+    known = {name for names in SPLIT_NAMES.values() for name in names}
+    return named, _unused([split for split in splits if split not in known])
+
+
+def _unused(names: Sequence[str]) -> tuple[str, ...]:
+    """A note on what is not read, for it may be misspelt."""
+    if not names:
+        return ()
+    meant = next((hint for name in names if (hint := suggest(name.partition(".")[0], SPLIT_NAMES))), "")
+    return (f"not read: {listed(names)}{meant or '; splits are named train, validation and test'}",)
+
+
+def _kind(found: Any) -> str:
+    """What a person brought instead of a Dataset, with the way to make one of it."""
+    kind = type(found).__name__
+    ways = {"DataFrame": "from_pandas", "list": "from_list"}
+    if kind in ways:
+        return f"{kind}; pass datasets.Dataset.{ways[kind]}(...)"
+    return f"{kind}; load it without streaming" if kind.startswith("Iterable") else kind
 
 
 def _read_folder(folder: Path, config: str | None) -> Source:
@@ -106,10 +152,13 @@ def _read_folder(folder: Path, config: str | None) -> Source:
     files = _split_files(folder)
     if "train" in files and config is None:
         splits = {split: read_file(file) for split, file in files.items()}
-        return Source(name, folder.name or str(folder), splits, _read_label_names(folder / "label_names.json"))
+        others = [path for path in sorted(folder.iterdir()) if format_of(path) and path not in files.values()]
+        notes = _unused([path.name for path in others if path.name != LABEL_NAMES]) + _links(files.values())
+        return Source(name, folder.name or str(folder), splits, _read_label_names(folder / LABEL_NAMES), notes)
     if (folder / "README.md").exists() or any(folder.glob("*/*.parquet")) or (folder / "data").is_dir():
         where = f"{folder}:{config}" if config else str(folder)
-        return Source(name, where, _load(str(folder), config, where, f"cannot load the dataset in {where}"))
+        splits, notes = _load(str(folder), config, where, f"cannot load the dataset in {where}")
+        return Source(name, where, splits, notes=notes)
     there = sorted(entry.name for entry in folder.iterdir())
     raise InputError(
         f"no training file in {folder} (files: {listed(there)}){suggest('train.jsonl', there)} "
@@ -128,6 +177,11 @@ def _split_files(folder: Path) -> dict[str, Path]:
                     )
                 files[split] = path
     return files
+
+
+def _links(paths: Iterable[Path]) -> tuple[str, ...]:
+    """A note on every file that is a link: a folder that was handed over may name other files of this machine."""
+    return tuple(f"{path.name} is a link to {path.resolve()}" for path in paths if path.is_symlink())
 
 
 def _read_label_names(path: Path) -> tuple[str, ...] | None:

@@ -1,9 +1,9 @@
 """A text-classification dataset: `load_task` checks what the user brings and gives a `Task`.
 
 Contract: texts are never empty, labels run from 0 and each class has training texts; test is what the source
-gives or a part of train; dev is always carved from train; no training text occurs in test. Texts stay in
-memory-mapped Arrow files; in memory are labels, indices and hashes, some 50 bytes a row while loading.
-Every problem with the input is an InputError.
+gives or a part of train; dev is always carved from train; no training text occurs in dev or test. Texts
+stay in memory-mapped Arrow files; in memory are labels, indices and hashes, some 50 bytes a row while loading.
+Every problem with the input is an InputError; what is sound but odd is counted in the notes.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from .columns import (
 )
 from .errors import InputError
 from .files import listed
+from .remarks import balance, repeated
 from .sources import Source, read_source
 
 TextInput: TypeAlias = str | tuple[str, str]
@@ -52,7 +53,7 @@ class Task:
     train: Dataset
     """Columns: text (string), text_pair (string; only for pairs), label (ClassLabel); so in all splits."""
     dev: Dataset
-    """Always carved from train, stratified and seeded; empty only if every class has but one text."""
+    """Always carved from train, stratified and seeded; empty only if no class has two different texts."""
     test: Dataset
     test_split: str
     """Where test came from: "test", "validation" or "carved"."""
@@ -168,37 +169,40 @@ def _without_progress_bars() -> Iterator[None]:
 
 def _build(source: Source, given: str, asked: tuple[str | None, str | None, str | None], seed: int) -> Task:
     """Columns -> classes -> sound rows -> splits. Rows are index arrays; texts are not copied."""
-    notes: list[str] = []
+    notes = list(source.notes)
     columns = choose_columns(source.splits["train"].features, source.where, *asked)
     classes = find_classes(source, columns[-1], notes)
     train = _sound_rows(source, "train", columns, classes, notes)
+    notes += repeated("train", train.hashes, train.labels)
 
     given_splits = [split for split in ("test", "validation") if split in source.splits]
     test_split = next((split for split in given_splits if _labelled(source, split, columns[-1], notes)), "carved")
     if test_split == "carved":
-        held_out = carve(train.labels, TEST_SHARE, TEST_CAP, np.random.default_rng([seed, 0]))
-        train, test = train.where(~held_out), train.where(held_out)
-        if not held_out.any():
-            raise InputError(f"{source.where} has one text a class, too few to carve a test split from; add texts")
+        train, test = _hold_out(train, TEST_SHARE, TEST_CAP, np.random.default_rng([seed, 0]))
+        if not len(test.labels):
+            raise InputError(
+                f"{source.where} has no two different texts in any class, too few to carve a test split from; add texts"
+            )
         notes.append(f"no labelled test split: carved {len(test.labels)} texts from train")
     else:
         test = _sound_rows(source, test_split, columns, classes, notes)
+        notes += repeated(test_split, test.hashes, test.labels)
 
     seen = np.isin(train.hashes, test.hashes)
     if seen.any():
         what = "text that also occurs" if seen.sum() == 1 else "texts that also occur"
         notes.append(f"warning: removed {seen.sum()} training {what} in test")
         train = train.where(~seen)
+    train, dev = _hold_out(train, DEV_SHARE, DEV_CAP, np.random.default_rng([seed, 1]))
     emptied = np.flatnonzero(np.bincount(train.labels, minlength=len(classes)) == 0)
     if len(emptied):
         raise InputError(
             f"no training text is left in {source.where} for {listed(classes[c] for c in emptied)} "
             "once empty texts and texts of the test split are removed; add texts or drop the class"
         )
-    held_out = carve(train.labels, DEV_SHARE, DEV_CAP, np.random.default_rng([seed, 1]))
-    if not held_out.any():
-        notes.append("the dev split is empty: every class has a single training text")
-    train, dev = train.where(~held_out), train.where(held_out)
+    if not len(dev.labels):
+        notes.append("the dev split is empty: no class has two different training texts")
+    notes += balance(classes, train.labels, dev.labels, test.labels)
     splits = {"train": train, "dev": dev, "test": test}
     chosen = {split: rows.table.select(rows.indices) for split, rows in splits.items()}
     task = Task(name=source.name, source=given, test_split=test_split, notes=tuple(notes), **chosen)
@@ -217,6 +221,7 @@ class _Rows(NamedTuple):
     hashes: np.ndarray  # uint64 [n], of the texts
 
     def where(self, mask: np.ndarray) -> "_Rows":
+        """Those that a mask, or indices, choose."""
         return _Rows(self.table, self.indices[mask], self.labels[mask], self.hashes[mask])
 
 
@@ -265,6 +270,14 @@ def _sound_rows(
             dataset = dataset.cast_column(column, Value("string"))
     table = dataset.add_column("label", labels, feature=ClassLabel(names=classes))
     return _Rows(table, rows, labels[rows], hash_texts(table)[rows])
+
+
+def _hold_out(rows: _Rows, share: float, cap: int, rng: np.random.Generator) -> tuple[_Rows, _Rows]:
+    """What stays and what is held out, each text once; no text is on both sides, however often it occurs."""
+    first = np.sort(np.unique(rows.hashes, return_index=True)[1])
+    different = rows.where(first)
+    held_out = different.where(carve(different.labels, share, cap, rng))
+    return rows.where(~np.isin(rows.hashes, held_out.hashes)), held_out
 
 
 def carve(labels: np.ndarray, share: float, cap: int, rng: np.random.Generator) -> np.ndarray:

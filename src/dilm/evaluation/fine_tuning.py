@@ -38,7 +38,10 @@ class FineTuning:
     def check(self, training_set: TrainingSet) -> None:
         """InputError for learned embeddings of another width than the learner's."""
         if training_set.embeddings is not None:
-            found, own = EmbeddedSet.load(training_set.embeddings).embeddings.shape[2], self.learner.word_embeddings()
+            learned, own = EmbeddedSet.load(training_set.embeddings), self.learner.word_embeddings()
+            found = learned.embeddings.shape[2]
+            if learned.labels.tolist() != training_set.labels:
+                raise InputError(f"{training_set.embeddings} has other labels than the jsonl file beside it")
             if found != own.shape[1]:
                 raise InputError(
                     f"{training_set.embeddings} holds embeddings of width {found}, {self.name} has {own.shape[1]}: "

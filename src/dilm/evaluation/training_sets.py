@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import yaml
 
 from ..errors import InputError, suggest
+from ..files import valid_text
 from ..models.feature_cache import fingerprint
 from ..run_folder import row_text
 from ..task import Task, TextInput
@@ -119,7 +121,7 @@ def made_by(folder: Path) -> str | None:
         if (place / SETTINGS).is_file():
             try:
                 settings = yaml.safe_load((place / SETTINGS).read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
+            except (OSError, ValueError, RecursionError, yaml.YAMLError):
                 return None
             return method_name(settings) if isinstance(settings, dict) else None
     return None
@@ -127,9 +129,10 @@ def made_by(folder: Path) -> str | None:
 
 def method_name(settings: dict[str, Any]) -> str | None:
     """`dilm`, or `vanilla-lm` where stage 2 was left out; a selection names its method."""
-    if "gradient_matching" in settings:
-        return "dilm" if settings["gradient_matching"].get("max_steps") else "vanilla-lm"
-    return settings.get("method")
+    stage_2, method = settings.get("gradient_matching"), settings.get("method")
+    if isinstance(stage_2, dict):
+        return "dilm" if stage_2.get("max_steps") else "vanilla-lm"
+    return method if isinstance(method, str) else None
 
 
 def _read_file(path: Path, method: str, number: int | None, task: Task) -> TrainingSet:
@@ -154,7 +157,7 @@ def _read_file(path: Path, method: str, number: int | None, task: Task) -> Train
 def _read_line(line: str, where: str, task: Task) -> tuple[TextInput, int]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error})") from None
     return check_row(row, where, task)
 
@@ -166,7 +169,7 @@ def check_row(row: Any, where: str, task: Task) -> tuple[TextInput, int]:
         raise InputError(f"{where}: expected an object with {' and '.join(wanted)}, as task {task.name} has them")
     if not task.has_pairs and row.get("text_pair") is not None:
         raise InputError(f"{where}: holds a pair, task {task.name} has single texts")
-    return row_text(row), _label(row.get("label"), where, task)
+    return row_text({key: valid_text(row[key]) for key in wanted}), _label(row.get("label"), where, task)
 
 
 def _label(label: Any, where: str, task: Task) -> int:
@@ -176,4 +179,6 @@ def _label(label: Any, where: str, task: Task) -> int:
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(names):
         return label
     hint = suggest(label, names) if isinstance(label, str) else ""
-    raise InputError(f"{where}: label {label!r} is none of task {task.name}{hint} (0 to {len(names) - 1}, or a name)")
+    raise InputError(
+        f"{where}: label {reprlib.repr(label)} is none of task {task.name}{hint} (0 to {len(names) - 1}, or a name)"
+    )

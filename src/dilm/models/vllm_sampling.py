@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
@@ -27,6 +28,7 @@ class VLLMSampler:
     """
 
     def __init__(self, folder: str | Path, max_length: int, gpu_memory_utilization: float = 0.5):
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vllm is imported
         from vllm import LLM  # type: ignore[import-not-found]
 
         self.engine: Any = LLM(

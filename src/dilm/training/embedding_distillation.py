@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -49,7 +50,15 @@ class EmbeddedSet:
 
     @classmethod
     def load(cls, path: Path) -> EmbeddedSet:
-        return cls(**load_file(path))
+        """What `save` wrote; InputError for anything else."""
+        try:
+            learned = cls(**load_file(path))
+            whole = learned.embeddings.ndim == 3 and learned.mask.shape == learned.embeddings.shape[:2]
+            if not whole or learned.labels.shape != learned.mask.shape[:1] or learned.labels.is_floating_point():
+                raise TypeError("its tensors do not fit together")
+        except (OSError, TypeError, SafetensorError) as error:
+            raise InputError(f"{path} holds no learned embeddings: {' '.join(str(error).split())}") from None
+        return learned
 
 
 def distill_embeddings(
