@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import datasets
 from datasets import Dataset, DatasetDict
+from datasets import config as datasets_config
 
 from .errors import InputError, suggest
 from .files import listed, read_file, valid_text
@@ -97,12 +98,12 @@ def _load(path: str, config: str | None, where: str, problem: str, way_out: str 
 @contextmanager
 def _uncounted() -> Iterator[None]:
     """Inside, datasets tells nobody what is loaded."""
-    counted = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    counted = datasets_config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets_config.HF_UPDATE_DOWNLOAD_COUNTS = False
     try:
         yield
     finally:
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counted
+        datasets_config.HF_UPDATE_DOWNLOAD_COUNTS = counted
 
 
 def _name_splits(loaded: Any, where: str) -> Splits:

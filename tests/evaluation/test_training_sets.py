@@ -1,12 +1,18 @@
 """Sets from files and folders, ours and other people's."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dilm import InputError
 from dilm.evaluation.training_sets import read_sets
+from dilm.task import load_task
 
 
 def write(path, rows):
@@ -16,6 +22,7 @@ def write(path, rows):
 
 
 ROWS = [{"text": "bad", "label": 0}, {"text": "good", "label": 1}]
+TASK = load_task(Dataset.from_list([{"text": f"text {i}", "label": i % 2} for i in range(20)]))
 
 
 def test_foreign_folders_work_as_they_are(task, tmp_path):
@@ -78,3 +85,39 @@ def test_sources_without_sets_are_refused(task, pair_task, tmp_path):
         read_sets([single], pair_task)
     with pytest.raises(InputError, match="give one of the sources a name"):
         read_sets([single, write(tmp_path / "other/single.jsonl", ROWS)], task)
+
+
+def test_a_stranger_s_folder_cannot_name_a_method_that_is_no_name(task, tmp_path):
+    write(tmp_path / "theirs/dpc_1/dataset_0.jsonl", ROWS)
+    for content in ("method: [x]", "gradient_matching: 3", "[" * 400, "method: !!python/name:os.system", "\x00"):
+        (tmp_path / "theirs/config.yaml").write_text(content)
+        assert [s.method for s in read_sets([tmp_path / "theirs"], task)] == ["theirs"]
+
+
+values = st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=4))
+lines = st.lists(
+    st.one_of(
+        st.text(max_size=10),
+        st.sampled_from(['{"text": "\\ud800", "label": 0}', "[" * 2000, '{"text": "a", "label": 1e999}', "NaN"]),
+        st.dictionaries(
+            st.sampled_from(["text", "text_pair", "label"]),
+            st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=4)),
+        ).map(json.dumps),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines)
+def test_any_lines_are_sets_or_an_input_error(lines):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "set.jsonl")
+        path.write_bytes("\n".join(lines).encode(errors="replace"))
+        try:
+            (found,) = read_sets([path], TASK)
+        except InputError as error:
+            assert str(path) in str(error)
+            return
+        assert [text.encode().decode() for text in found.texts] == found.texts
+        assert set(found.labels) <= {0, 1}

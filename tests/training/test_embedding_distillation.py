@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_bert
+from safetensors.torch import save_file
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
+from dilm import InputError
 from dilm.config import GradientMatchingConfig
 from dilm.models.learner import Learner
 from dilm.training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
@@ -65,3 +67,18 @@ def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts):
     edged = EmbeddedSet(learner.word_embeddings()[inputs["input_ids"]], inputs["attention_mask"], torch.zeros(3))
     own = [row[mask.bool()][1:-1].tolist() for row, mask in zip(ids, inputs["attention_mask"], strict=True)]
     assert nearest_texts(learner, edged) == [learner.tokenizer.decode(row).strip() for row in own]
+
+
+def test_damaged_embeddings_of_a_stranger_are_named(tmp_path):
+    path = tmp_path / "dataset_0.safetensors"
+    good = {"embeddings": torch.zeros(2, 3, 4), "mask": torch.ones(2, 3), "labels": torch.tensor([0, 1])}
+    for bad in ({"mask": torch.ones(2, 4)}, {"labels": torch.tensor([0.5, 1.0])}, {"embeddings": torch.zeros(2)}):
+        save_file({**good, **bad}, path)
+        with pytest.raises(InputError, match="holds no learned embeddings: its tensors do not fit together"):
+            EmbeddedSet.load(path)
+    save_file({**good, "more": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="holds no learned embeddings"):
+        EmbeddedSet.load(path)
+    path.write_bytes(b"\x80\x04x")
+    with pytest.raises(InputError, match="holds no learned embeddings"):
+        EmbeddedSet.load(path)

@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import find_adapter_config_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
 

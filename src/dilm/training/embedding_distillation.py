@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..config import GradientMatchingConfig
 from ..durable import whole_file
+from ..errors import InputError
 from ..models.compute import derived_seed
 from ..models.learner import Learner
 from ..task import Task, TextInput
