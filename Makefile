@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/installed
 	@echo "== dilm distill (embedded reviews, some 6 minutes on 2 cores)"
@@ -19,6 +19,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# Pages under site/, any warning being an error; they fetch nothing from elsewhere.
+docs: $(VENV)/installed-docs
+	@echo "== docs"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # torch first and alone: with it in place nothing else asks for another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "== installing into $(VENV) (a few minutes the first time)"
@@ -32,5 +37,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "== installing what the docs need"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site .pytest_cache .ruff_cache
