@@ -11,6 +11,7 @@ polarities and are decided by a negation, by the clause after "but", or by the m
 import random
 import re
 from collections import namedtuple
+from typing import Any
 
 from .errors import InputError
 
@@ -251,7 +252,7 @@ class _Writer:
     def _pick_or(self, own: tuple, shared: tuple, label: int, own_share: float) -> str:
         return self._pick((own if self.rng.random() < own_share else shared)[label])
 
-    def _pick(self, options: list):
+    def _pick(self, options: list) -> Any:
         choice = self.rng.choice([option for option in options if option not in self.used])
         self.used.append(choice)
         return choice

@@ -253,7 +253,7 @@ class Generator:
 
         return sample
 
-    def write(self, labels: Sequence[int], **kwargs) -> list[TextInput | None]:
+    def write(self, labels: Sequence[int], **kwargs: Any) -> list[TextInput | None]:
         """`sample` as a list in the order of `labels`; None where no text could be written."""
         texts: list[TextInput | None] = [None] * len(labels)
         for place, text in self.sample(labels, **kwargs):
