@@ -7,6 +7,7 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
 os.environ["DILM_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
+os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="dilm-test-trackio-")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "200"
 os.environ["OMP_NUM_THREADS"] = "1"  # also of the commands that tests start: threads that wait for each other crawl

@@ -1,12 +1,14 @@
 """Progress lines: readable without a terminal, bars on one, nothing when quiet."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 from dilm import progress
-from dilm.progress import Reporter, clock
+from dilm.cli import main
+from dilm.progress import Reporter, clock, visible
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (61, "1:01"), (3661, "1:01:01"), (59.6, "1:00")])
@@ -36,3 +38,54 @@ def test_quiet_says_nothing_and_markup_is_text(capsys):
     assert capsys.readouterr().out == ""
     Reporter().say("a [red]b[/] [/]")
     assert capsys.readouterr().out == "a [red]b[/] [/]\n"
+
+
+HOSTILE = "[red]a[/] [/] :smile: \x1b[2Jb\rc\nd\u2028e\u202ef \ud800 ok é 字"
+
+
+def test_no_text_can_move_the_cursor_break_its_line_or_turn_it_around(capsys):
+    shown = r"[red]a[/] [/] :smile: \x1b[2Jb\rc\nd\u2028e\u202ef \ud800 ok é 字"
+    assert visible(HOSTILE) == shown
+    reporter = Reporter()
+    reporter.say(HOSTILE)
+    assert capsys.readouterr().out == shown + "\n"
+    reporter.console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    assert list(reporter.track(["x"], HOSTILE, 1, lambda _: HOSTILE)) == ["x"]
+    assert reporter.console.file.getvalue().count(shown) >= 2
+    assert main([HOSTILE]) == 2 and shown in capsys.readouterr().err
+
+
+def test_time_left_is_told_from_the_latest_steps(capsys, monkeypatch):
+    """A resumed stage passes on its earlier steps at once; the rate is that of the steps after them."""
+    now = iter([0.0, *[1.0] * 500, *range(2, 102), 1000.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    reporter = Reporter.__new__(Reporter)
+    reporter.json, reporter.quiet, reporter.console = False, False, Console(soft_wrap=True)
+    list(reporter.track(range(600), "stage", 1600))
+    _, first, *others, last = capsys.readouterr().out.splitlines()
+    assert "stage: 514/1,600  34.3/s" in first and "stage: 589/1,600  1.0/s  16:51 left" in others[-1]
+    assert all("1.0/s" in line for line in others) and last.startswith("stage: 600 done")
+
+
+def test_every_line_of_the_json_log_is_an_object(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    reporter = Reporter(log_format="json")
+    reporter.say(HOSTILE)
+    reporter.say()
+    steps = [{"loss": 0.5, "cosine": float("nan"), "texts": ["x"]}, {"loss": 0.25}]
+    assert list(reporter.track(steps, "stage 1", 2, lambda _: "words")) == steps
+    out = capsys.readouterr().out
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert out.isascii() and lines[0]["message"] == HOSTILE
+    assert [line["event"] for line in lines] == ["message", "message", "stage", "step", "step", "done"]
+    assert all(line["seconds"] >= 0 for line in lines)
+    assert lines[3].items() >= {"stage": "stage 1", "step": 1, "total": 2, "loss": 0.5, "cosine": None}.items()
+    assert {"rate", "seconds_left"} <= set(lines[3]) and "texts" not in lines[3]
+    assert lines[5].items() >= {"stage": "stage 1", "step": 2, "loss": 0.25}.items()
+
+
+def test_quiet_silences_the_json_log_too(capsys):
+    reporter = Reporter(quiet=True, log_format="json")
+    reporter.say("x")
+    assert list(reporter.track([1], "stage", 1)) == [1]
+    assert capsys.readouterr().out == ""

@@ -15,10 +15,11 @@ from .evaluation.protocol import in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .pipeline import check
-from .progress import Reporter
+from .progress import LogFormat, Reporter
 from .run_folder import open_run_folder, versions
 from .side_by_side import compare
 from .task import Task, load_task
+from .tracking import tracked
 from .workspace import Workspace
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -41,6 +42,7 @@ def ablate(
     preset: str = "embedded",
     config: str | Path | None = None,
     quiet: bool = False,
+    log_format: LogFormat = "text",
     **overrides: Any,
 ) -> dict[str, Any]:
     """Make the sets of every variant from one stage 1, evaluate them alike, and compare them with the whole method.
@@ -56,7 +58,7 @@ def ablate(
     check(loaded, settings)
     if settings.gradient_matching.max_steps == 0:
         raise InputError("an ablation of stage 2 needs a stage 2; give gradient_matching.max_steps above 0")
-    folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet)
+    folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet, log_format)
     workspaces: dict[str, Workspace] = {}
     for name, changes in VARIANTS.items():
         workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, workspaces.get("dilm"))
@@ -86,7 +88,8 @@ def _variant(
     learner = work.learner()
     stages.rehearse(work, learner)
     stages.full_data_classifier(work, learner)
-    generator = stages.gradient_matching(work, stages.language_modeling(work), learner)
+    with tracked(work):
+        generator = stages.gradient_matching(work, stages.language_modeling(work), learner)
     stages.select_sets(work, stages.write_texts(work, generator, learner), learner)
     return work
 
@@ -110,4 +113,5 @@ def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter)
     facts: dict[str, Any] = {"task": work.task.name, "rows": rows, "recipes": evaluator.recipes}
     facts |= {"summary": summarize(rows), "versions": versions()}
     write_json(folder / "results.json", facts)
+    reporter.event("results", folder=str(folder), summary=facts["summary"])
     return compare([folder / "results.json"], against="dilm", output=folder / "comparison")

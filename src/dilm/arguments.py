@@ -8,12 +8,14 @@ from typing import Annotated, Literal, TypeAlias
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from .config import Column, DistillConfig, File, Model, Names, RecipeConfig, Sizes, YesNo
+from .progress import LogFormat
 
 Flag: TypeAlias = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 
 _STAGES = (
     *("language_modeling", "gradient_matching", "pool", "evaluation"),
     *("generator_max_length", "learner_max_length", "top_p", "sampling_batch_size", "save_steps", "save_total_limit"),
+    "logging_steps",
 )
 DETAILS = {
     "DistillArguments": _STAGES,
@@ -45,6 +47,8 @@ class DistillArguments(DistillConfig):
     """Processes on this machine that share the run: as many as GPUs, or as CPU cores."""
     quiet: Flag = False
     """Print nothing."""
+    log_format: LogFormat = "text"
+    """Text for people, or JSON lines."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class EvaluateArguments(RecipeConfig):
     """Compute in bfloat16; by default where the processor does it natively."""
     quiet: Flag = False
     """Print nothing."""
+    log_format: LogFormat = "text"
+    """Text for people, or JSON lines."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from .interruption import Terminated, heeded_interruptions
 from .parsing import completion, parse
 from .parsing import values as shallow
 from .places import check_place
+from .progress import visible
 
 USAGE = """\
 usage: dilm VERB [OPTIONS]
@@ -66,16 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
-        print(f"error: no verb '{verb}'; verbs: {', '.join(VERBS)} (see dilm --help)", file=sys.stderr)
+        print(f"error: no verb '{visible(verb)}'; verbs: {', '.join(VERBS)} (see dilm --help)", file=sys.stderr)
         return 2
     try:
         with heeded_interruptions():
             return VERBS[verb](rest)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except GenerationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 1
     except Exception as error:
         if not failed_to_write(error):
@@ -127,9 +128,8 @@ def distill(arguments: list[str]) -> int:
         return spread(parsed.num_processes, ["distill", *arguments, "--resume", "--output-dir", str(folder)])
     from .pipeline import distill as run
 
-    run(
-        given.pop("task"), preset=chosen.preset, config=chosen.config, resume=parsed.resume, quiet=parsed.quiet, **given
-    )
+    told = {"quiet": parsed.quiet, "log_format": parsed.log_format}
+    run(given.pop("task"), preset=chosen.preset, config=chosen.config, resume=parsed.resume, **told, **given)
     return 0
 
 
@@ -154,8 +154,9 @@ def ablate(arguments: list[str]) -> int:
     from .ablation import ablate as run
 
     task = given.pop("task")
-    comparison = run(task, preset=chosen.preset, config=chosen.config, quiet=parsed.quiet, **given)
-    if not parsed.quiet:
+    told = {"quiet": parsed.quiet, "log_format": parsed.log_format}
+    comparison = run(task, preset=chosen.preset, config=chosen.config, **told, **given)
+    if not parsed.quiet and parsed.log_format == "text":
         print(unescaped(comparison_markdown(comparison)), end="")
     return 0
 
@@ -180,7 +181,7 @@ def evaluate(arguments: list[str]) -> int:
     recipe = RecipeConfig(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(RecipeConfig)})
     own = {key: value for key, value in shallow(parsed).items() if key not in (*flatten(recipe), "num_processes")}
     results = run(own.pop("sets"), learners=own.pop("learner"), recipe=recipe, **own)
-    if not parsed.quiet and int(os.environ.get("RANK", "0")) == 0:
+    if not parsed.quiet and parsed.log_format == "text" and int(os.environ.get("RANK", "0")) == 0:
         from .evaluation.comparison import compare as compare_rows
         from .report.comparison import comparison_markdown
 

@@ -192,6 +192,10 @@ class DistillConfig:
     """Steps of a training stage between two checkpoints, from which --resume goes on."""
     save_total_limit: int = 2
     """Checkpoints of a stage that are kept; older ones go."""
+    report_to: Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")] = ("none",)
+    """Trackers: tensorboard, trackio, wandb, mlflow, ..."""
+    logging_steps: int = 10
+    """Steps of a training stage between two records that go to the trackers."""
     language_modeling: LanguageModelingConfig = field(default_factory=LanguageModelingConfig)
     gradient_matching: GradientMatchingConfig = field(default_factory=GradientMatchingConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)

@@ -24,7 +24,7 @@ from .models.compute import default_device, native_bf16
 from .models.loading import check_model
 from .models.offline import OFFLINE
 from .models.processes import own_share, process_state
-from .progress import Reporter
+from .progress import LogFormat, Reporter
 from .run_folder import plain, versions
 from .task import Task, load_task
 
@@ -44,6 +44,7 @@ def evaluate(
     max_length: int = 128,
     bf16: bool | None = None,
     quiet: bool = False,
+    log_format: LogFormat = "text",
 ) -> dict[str, Any]:
     """Train fresh learners on each set and test them; returns what is written to `output`.
 
@@ -51,13 +52,14 @@ def evaluate(
     task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
     recipe: the paper's by default (section 4.1). learning_rates: choose among them on dev, once per fine-tuned learner.
     full: also train each learner on all training texts. max_length: tokens that an encoder reads.
+    quiet, log_format: print nothing; or, as `json`, one object per line in place of bars and text.
 
     Finished runs are kept in OUTPUT.runs as they come: the same call goes on after an interruption, and only makes
     what is missing when sets, learners or seeds are added. Under `accelerate launch` the runs are spread over the
     processes. Raises InputError, before any training, for sets, learners or models that cannot be had.
     """
     state, recipe, output = process_state(), recipe or RecipeConfig(), Path(output)
-    reporter = Reporter(quiet or not state.is_main_process)
+    reporter = Reporter(quiet or not state.is_main_process, log_format)
     for name in learners:
         kind, source = parse_learner(name)
         if source is not None and source != OFFLINE:
@@ -107,6 +109,7 @@ def evaluate(
     }
     if state.is_main_process:
         write_json(output, results)
+        reporter.event("results", output=str(output), summary=results["summary"])
     state.wait_for_everyone()
     return results
 

@@ -7,6 +7,7 @@ of what they are for, so a resumed run goes on as if it had not been interrupted
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ from .models.lora import check_lora
 from .models.offline import OFFLINE, resolve
 from .models.processes import process_state
 from .overlap import measure_overlap
-from .progress import Reporter
+from .progress import LogFormat, Reporter
 from .report.write import write_report
-from .run_folder import Run, open_run_folder
+from .run_folder import Run, open_run_folder, plain
+from .samples import show_samples
 from .selection import check_method
 from .task import Task, check_dpc, load_task
+from .tracking import check_trackers, log_results, tracked
 from .workspace import Workspace
 
 
@@ -42,6 +45,7 @@ def distill(
     config: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    log_format: LogFormat = "text",
     **overrides: Any,
 ) -> Run:
     """Distil a labelled text dataset into a few texts per class, and measure them.
@@ -49,6 +53,7 @@ def distill(
     task: what `load_task` takes, or a Task; by default the embedded task `reviews`.
     preset, config: the preset's name, and a YAML file laid over it.
     resume: go on with the run in `output_dir`.
+    quiet, log_format: print nothing; or, as `json`, one object per line (see `Reporter`) in place of bars and text.
     overrides: any setting of `DistillConfig`, nested ones as dicts: `dpc=20, gradient_matching={"max_steps": 100}`.
 
     Returns the finished Run (`run.datasets`, `run.results`). Raises InputError for anything wrong with the input,
@@ -58,9 +63,10 @@ def distill(
     loaded, settings, origins = prepare(task, preset, config, overrides)
     opened = [open_run_folder(loaded, settings, preset, resume) if state.is_main_process else Path()]
     folder = broadcast_object_list(opened)[0]
-    work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process))
-    announce(work, origins)
-    return run(work)
+    work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process, log_format))
+    with tracked(work):
+        announce(work, origins)
+        return run(work)
 
 
 def prepare(
@@ -84,9 +90,9 @@ def run(work: Workspace) -> Run:
     stages.rehearse(work, learner)
     work.first(lambda: stages.full_data_classifier(work, learner))
     generator = stages.language_modeling(work)
-    before = work.first(lambda: stages.show_samples(work, generator, "before"))
+    before = work.first(lambda: show_samples(work, generator, "before"))
     trained = stages.gradient_matching(work, generator, learner)
-    after = work.first(lambda: stages.show_samples(work, trained, "after"))
+    after = work.first(lambda: show_samples(work, trained, "after"))
     pool = stages.write_texts(work, trained, learner)
     work.first(lambda: stages.select_sets(work, pool, learner))
     work.first(lambda: measure_overlap(work, stages.distilled_sets(work), learner))
@@ -95,6 +101,7 @@ def run(work: Workspace) -> Run:
     def finish() -> None:
         results = stages.results(work, pool, rows, {"before": before, "after": after})
         write_json(work.folder / "results.json", results)
+        log_results(work, results["summary"])
         write_report(Run(work.folder), work.reporter)
 
     work.first(finish)
@@ -105,6 +112,7 @@ def check(task: Task, config: DistillConfig) -> None:
     """InputError, before any long work, for sizes and models that no run could work with."""
     for dpc in config.dpc:
         check_dpc(task, dpc)
+    check_trackers(config.report_to)
     for name in config.evaluation.learners:
         parse_learner(name, alone=True)
     for method in (config.pool.selection, *config.evaluation.baselines):
@@ -131,6 +139,10 @@ def announce(work: Workspace, origins: dict[str, str]) -> None:
     for note in task.notes:
         say(f"  {note}")
     say(f"run folder {work.folder}; device {work.device}, {'bfloat16' if work.bf16 else 'float32'}")
+    if work.reporter.json:
+        settings = plain(dataclasses.asdict(work.config))
+        work.reporter.event("configuration", folder=str(work.folder), settings=settings, origins=origins)
+        return
     values = {key: " ".join(map(str, v)) if isinstance(v, tuple) else v for key, v in flatten(work.config).items()}
     width = max(map(len, values))
     say("configuration:")

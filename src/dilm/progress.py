@@ -1,11 +1,13 @@
-"""Progress a person can read: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""What a run says while it works: bars on a terminal, plain lines elsewhere, one JSON object per line for programs."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -20,28 +22,54 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from .durable import finite
+
 T = TypeVar("T")
 Figures = Callable[[Any], str]
+LogFormat: TypeAlias = Literal["text", "json"]
 LINE_SECONDS = 15.0
-"""Plain lines come at most this often."""
+"""Lines of a stage, plain or JSON, come at most this often."""
 
 
 class Reporter:
-    """Prints what a run does; a quiet one prints nothing."""
+    """Prints what a run does, for people or as JSON lines; a quiet one prints nothing.
 
-    def __init__(self, quiet: bool = False):
+    Every line of the JSON log is an object with "event" (message, configuration, stage, step, done, samples, results)
+    and "seconds" since the start; those about a stage have "stage", "step", "total", and the figures of the latest
+    step.
+    """
+
+    def __init__(self, quiet: bool = False, log_format: LogFormat = "text"):
+        self.quiet, self.json = quiet, log_format == "json"
+        self._start = time.monotonic()
         # A log has no width of its own; 80 columns would fold the tables.
         width = None if sys.stdout.isatty() else 120
-        self.console = Console(quiet=quiet, highlight=False, file=sys.stdout, soft_wrap=True, width=width)
+        self.console = Console(quiet=quiet, highlight=False, emoji=False, file=sys.stdout, soft_wrap=True, width=width)
 
     def say(self, message: str = "") -> None:
-        """One plain line: markup in it is text."""
-        self.console.print(message, markup=False)
+        """One line: markup in it is text, and control characters are made visible."""
+        self.tell(message, "message", message=message)
+
+    def tell(self, line: str, event: str, **facts: Any) -> None:
+        """The same for people, as a line, and for programs, as an event with facts."""
+        if self.json:
+            self.event(event, **facts)
+        else:
+            self.console.print(visible(line), markup=False)
+
+    def event(self, event: str, **facts: Any) -> None:
+        """A line of the JSON log only. All of it is ASCII: no character in a text can break the line."""
+        if self.json and not self.quiet:
+            seconds = round(time.monotonic() - self._start, 3)
+            print(json.dumps(finite({"event": event, "seconds": seconds, **facts}), allow_nan=False), flush=True)
 
     def track(self, steps: Iterable[T], name: str, total: int, figures: Figures | None = None) -> Iterator[T]:
-        """Pass the steps on, showing how far they are; `figures` makes words of the latest step."""
+        """Pass the steps on, showing how far they are.
+
+        `figures` makes words of the latest step for people; the JSON log has its numbers and words if it is a dict.
+        """
         describe = figures or (lambda _: "")
-        bar = self._bar if self.console.is_terminal else self._lines
+        bar = self._bar if self.console.is_terminal and not self.json else self._lines
         return bar(steps, name, total, describe)
 
     def _bar(self, steps: Iterable[T], name: str, total: int, describe: Figures) -> Iterator[T]:
@@ -56,24 +84,31 @@ class Reporter:
             TextColumn("{task.fields[figures]}", markup=False),
         )
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(name, total=total, figures="")
+            task = progress.add_task(visible(name), total=total, figures="")
             for step in steps:
-                progress.update(task, advance=1, figures=describe(step))
+                progress.update(task, advance=1, figures=visible(describe(step)))
                 yield step
 
     def _lines(self, steps: Iterable[T], name: str, total: int, describe: Figures) -> Iterator[T]:
-        start = said = time.monotonic()
-        self.say(f"{name}: {total:,} to do")
-        count, last = 0, ""
+        begin = said = time.monotonic()
+        self.tell(f"{name}: {total:,} to do", "stage", stage=name, total=total)
+        count = counted = 0
+        words, facts = "", {}
         for step in steps:
-            count, last = count + 1, describe(step)
-            now = time.monotonic()
+            count, now = count + 1, time.monotonic()
+            words, facts = describe(step), scalars(step)
             if now - said >= LINE_SECONDS:
-                said, rate = now, count / (now - start)
-                left = clock(max(total - count, 0) / rate)
-                self.say(f"{name}: {count:,}/{total:,}  {rate:.1f}/s  {left} left  {last}".rstrip())
+                # Since the last line: a resumed stage passes on its earlier steps in no time.
+                rate = (count - counted) / max(now - said, 1e-9)
+                left = max(total - count, 0) / rate
+                line = f"{name}: {count:,}/{total:,}  {rate:.1f}/s  {clock(left)} left  {words}".rstrip()
+                place = {"stage": name, "step": count, "total": total}
+                self.tell(line, "step", **facts | place | {"rate": round(rate, 3), "seconds_left": round(left, 1)})
+                said, counted = now, count
             yield step
-        self.say(f"{name}: {count:,} done in {clock(time.monotonic() - start)}  {last}".rstrip())
+        took = time.monotonic() - begin
+        line = f"{name}: {count:,} done in {clock(took)}  {words}".rstrip()
+        self.tell(line, "done", **facts | {"stage": name, "step": count, "total": total, "took": round(took, 3)})
 
 
 class _Rate(ProgressColumn):
@@ -81,6 +116,24 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:.1f}/s")
+
+
+def scalars(step: Any) -> dict[str, Any]:
+    """What a step says in numbers and words: the plain values of a dict, nothing of anything else."""
+    return {k: v for k, v in step.items() if isinstance(v, (int, float, str))} if isinstance(step, dict) else {}
+
+
+_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def visible(text: str) -> str:
+    r"""Control characters as escapes like \x1b: no text can move the cursor, break its line or turn it around."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _HIDDEN or c in _TURNING else c for c in text
+    )
 
 
 def clock(seconds: float) -> str:

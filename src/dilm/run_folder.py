@@ -81,7 +81,7 @@ def read_set(path: Path) -> tuple[list[TextInput], list[int]]:
 
 
 MAY_DIFFER = (
-    *("gradient_matching.micro_batch_size", "save_steps", "save_total_limit"),
+    *("gradient_matching.micro_batch_size", "save_steps", "save_total_limit", "report_to", "logging_steps"),
     *(
         f"evaluation.{name}"
         for name in (

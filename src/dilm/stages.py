@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,17 @@ from .models.offline import OFFLINE
 from .models.processes import own_share
 from .models.vllm_sampling import VLLMSampler, vllm_is_there
 from .run_folder import read_pool, row_text, set_path, write_pool, write_set
+from .samples import with_samples
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
+from .tracking import with_trackers
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
 from .training.learners import FreshLearners, PooledLearners
 from .training.teachers import Teachers
 from .workspace import Workspace
 
+Record = dict[str, float]
 DEV_TEXTS = 2000
 """Dev texts, at most, on which the full-data classifier is checked."""
 
@@ -64,10 +67,10 @@ def full_data_classifier(work: Workspace, learner: Learner) -> None:
     config = work.config.evaluation
     if work.read("full_data") is not None:
         return
-    losses = train_on_full_data(learner, work.task, config, work.seed("full data"))
+    losses = ({"loss": loss} for loss in train_on_full_data(learner, work.task, config, work.seed("full data")))
     with work.timed("full data"):
         for _ in work.reporter.track(
-            losses, "classifier on the full data", full_data_steps(work.task, config), lambda loss: f"loss {loss:.3f}"
+            losses, "classifier on the full data", full_data_steps(work.task, config), lambda r: f"loss {r['loss']:.3f}"
         ):
             pass
         work.keep_judge(learner)
@@ -84,12 +87,7 @@ def language_modeling(work: Workspace) -> Generator:
             generator = _adapted(work, _untrained(work))
             kept = work.stage_checkpoints("stage_1")
             steps = learn_language(generator, work.task, config, work.seed("stage 1"), kept)
-            total = num_steps(work.task, config)
-            tracked = work.reporter.track(
-                steps, "stage 1, language modelling", total, lambda r: f"loss {r['loss']:.3f}"
-            )
-            with waiting_interruptions():
-                history = list(tracked)
+            history = _watched(work, generator, steps, "stage 1", "language modelling", num_steps(work.task, config))
             bits = bits_per_character(generator, work.task, "dev")
         work.reporter.say(f"  {bits:.2f} bits per character on dev")
         work.write("stage_1_history", {"history": history, "bits_per_character": bits})
@@ -137,7 +135,7 @@ def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -
     return work.generator(path)
 
 
-def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: Any) -> list[dict[str, float]]:
+def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: Any) -> list[Record]:
     config, seed, track = work.config.gradient_matching, work.seed("stage 2"), work.reporter.track
     teachers = Teachers(work.task, learner, config, seed)
     if config.learners == "pool":
@@ -158,25 +156,21 @@ def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: A
         real_texts=[work.task.texts("dev", rows) if len(rows) else [] for rows in held_out],
         checkpoints=work.stage_checkpoints("stage_2"),
     )
-    name = "stage 2, gradient matching"
+    before = num_steps(work.task, work.config.language_modeling)
+    return _watched(work, generator, steps, "stage 2", "gradient matching", config.max_steps, before)
+
+
+def _watched(
+    work: Workspace, generator: Generator, steps: Iterable[Record], stage: str, name: str, total: int, before: int = 0
+) -> list[Record]:
+    """The records of a training stage, after `before` steps of others, while people and trackers look on."""
+    seen = with_trackers(work, with_samples(work, generator, steps, stage), stage, before)
+
+    def figures(record: Record) -> str:
+        return " ".join(f"{key} {record[key]:.3f}" for key in ("loss", "cosine") if key in record)
+
     with waiting_interruptions():
-        return list(track(steps, name, config.max_steps, lambda r: f"loss {r['loss']:.3f} cosine {r['cosine']:.3f}"))
-
-
-def show_samples(work: Workspace, generator: Generator, name: str) -> list[dict[str, Any]]:
-    """What the generator writes now: three texts of the first few classes, from the same seed before and after."""
-    samples = work.read(f"samples_{name}")
-    if samples is None:
-        task = work.task
-        labels = [c for c in range(min(task.num_classes, 4)) for _ in range(3)]
-        texts = generator.write(labels, pairs=task.has_pairs, top_p=work.config.top_p, seed=work.seed("samples"))
-        samples = [{"label_name": task.label_names[c], "text": t or ""} for c, t in zip(labels, texts, strict=True)]
-        work.write(f"samples_{name}", samples)
-    work.reporter.say(f"the generator writes, {name} stage 2:")
-    for sample in samples[::3]:
-        text = sample["text"] if isinstance(sample["text"], str) else " | ".join(sample["text"])
-        work.reporter.say(f"  [{sample['label_name']}] {' '.join(text.split())[:160]}")
-    return samples
+        return list(work.reporter.track(seen, f"{stage}, {name}", total, figures))
 
 
 def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pools.Rows:

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file, save_file
 
 from .config import DistillConfig
@@ -42,6 +43,8 @@ class Workspace:
         self.device = process_state().device or default_device()
         self.bf16 = native_bf16(self.device) if config.bf16 is None else config.bf16
         self.processes = process_state()
+        self.trackers: Sequence[GeneralTracker] = ()
+        """The experiment trackers that are open."""
 
     def seed(self, *names: object) -> int:
         """The seed for what is named."""

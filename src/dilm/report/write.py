@@ -19,5 +19,9 @@ def write_report(run: Run, reporter: Reporter) -> Path:
     page = run.output_dir / "report.html"
     write_text(page, html_page(facts))
     write_text(run.output_dir / "README.md", dataset_card(facts))
-    print_summary(facts, reporter)
+    if reporter.json:
+        told = {key: facts[key] for key in ("folder", "summary", "warnings")}
+        reporter.event("results", **told, seconds_by_stage=facts["seconds"])
+    else:
+        print_summary(facts, reporter)
     return page
