@@ -224,3 +224,14 @@ class PushArguments:
     """Make new repositories private."""
     generator_repo_id: Annotated[str | None, arg(metavar="USER/NAME", help_behavior_hint="")] = None
     """Model repository for the generator, which otherwise stays here."""
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """Tell what is installed, what will be used, what can be reached, and whether all stages run here.
+
+    Example: dilm doctor --quick
+    """
+
+    quick: Flag = False
+    """Leave out the self-test, which takes some 20 seconds."""

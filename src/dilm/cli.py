@@ -17,6 +17,7 @@ from .arguments import (
     AuditArguments,
     CompareArguments,
     DistillArguments,
+    DoctorArguments,
     EvaluateArguments,
     PromptArguments,
     PushArguments,
@@ -43,6 +44,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm prompt RUN       print a few-shot prompt made of distilled texts
   dilm push RUN         upload the sets and their card to the Hugging Face Hub
   dilm audit RUN        what learners trained on the texts give away about the data
+  dilm doctor           what is installed and can be reached; a self-test
   dilm completion SHELL print the completion script for bash, zsh or fish
   dilm --version        print the version
 
@@ -257,6 +259,15 @@ def push(arguments: list[str]) -> int:
     return 0
 
 
+def doctor(arguments: list[str]) -> int:
+    """The verb `doctor`."""
+    parsed = parse(DoctorArguments, "doctor", arguments)
+    quiet_libraries()
+    from .doctor import doctor as run
+
+    return 0 if run(parsed.quick) else 1
+
+
 def spread(processes: int, arguments: list[str]) -> int:
     """The same command in several processes that find each other (what torchrun does); returns the exit code."""
     threads = str(max(1, (os.cpu_count() or 1) // processes))
@@ -286,6 +297,7 @@ FORMS = {
     "prompt": PromptArguments,
     "push": PushArguments,
     "audit": AuditArguments,
+    "doctor": DoctorArguments,
 }
 VERBS = {
     "distill": distill,
@@ -296,6 +308,7 @@ VERBS = {
     "prompt": prompt,
     "push": push,
     "audit": audit,
+    "doctor": doctor,
     "completion": complete,
 }
 
