@@ -84,12 +84,10 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     task, config = work.task, work.config
     generator = work.generator(source)
     work.become_judge(learner)
-    rows = []
-    for number in range(sets):
-        texts = [None] * len(pools.pool_labels(task, config))
-        for place, text in pools.write_one_pool(generator, task, config, number):
-            texts[place] = text
-        rows.append(pools.pool_rows(texts, task, config, number, generator, learner))
+    rows = [[] for _ in range(sets)]
+    for block in pools.pool_blocks(task, dataclasses.replace(config, sets=sets)):
+        texts = dict(pools.write_block(generator, task, config, block))
+        rows[block.number] += pools.block_rows(texts, block, generator, learner)
     texts, labels = real_sample(task, max(config.dpc), work.seed("coresets"))
     reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)

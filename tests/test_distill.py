@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,9 +13,10 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dilm
-from dilm import InputError
+from dilm import InputError, run_folder
 from dilm.config import DistillConfig
 from dilm.errors import GenerationError
+from dilm.locks import locked
 from dilm.progress import Reporter
 from dilm.reviews import generate
 from dilm.workspace import Workspace
@@ -45,6 +47,9 @@ TINY = {
 }
 
 
+WEIGHTS = ("checkpoints/full_data.safetensors", "checkpoints/stage_1/model.safetensors", "generator/model.safetensors")
+
+
 def tiny_run(task, hub_models, folder, **changes):
     generator, learner = hub_models
     settings = {**TINY, "generator": generator, "learner": learner, "output_dir": str(folder), "quiet": True}
@@ -64,8 +69,9 @@ def test_run_folder_holds_what_the_contract_says(run):
         "config.yaml", "generator", "pool.parquet", "overlap.json", "dpc_2", "dpc_3", "results.json",
         "report.html", "README.md", "checkpoints",
     }  # fmt: skip
-    leftovers = [p for p in run.output_dir.rglob("*") if "partial" in p.name or p.suffix in (".bin", ".pt", ".pkl")]
-    assert leftovers == []
+    kinds = {path.suffix for path in run.output_dir.rglob("[!.]*") if path.is_file()}
+    assert kinds <= {".safetensors", ".parquet", ".json", ".jsonl", ".yaml", ".html", ".md", ".txt"}, "no pickles"
+    assert [path.name for path in run.output_dir.rglob(".*")] == [".lock"], "no leftovers"
 
 
 def test_distilled_sets_are_balanced_labelled_and_distinct(run):
@@ -136,12 +142,19 @@ def test_config_yaml_makes_the_run_again(run, task, hub_models, tmp_path):
     again = dilm.distill(task, config=run.output_dir / "config.yaml", output_dir=str(tmp_path / "again"), quiet=True)
     for dpc, sets in run.datasets.items():
         assert [d.to_list() for d in sets] == [d.to_list() for d in again.datasets[dpc]]
-    assert again.results["rows"] == run.results["rows"]
+    assert again.results["rows"] == run.results["rows"] and again.results["summary"] == run.results["summary"]
+    for name in WEIGHTS:
+        assert (again.output_dir / name).read_bytes() == (run.output_dir / name).read_bytes(), name
 
 
-def test_another_seed_gives_other_texts(run, task, hub_models, tmp_path):
+def test_another_seed_gives_other_texts_weights_and_results(run, task, hub_models, tmp_path):
     other = tiny_run(task, hub_models, tmp_path / "other", preset="fast", seed=1)
-    assert other.datasets[3][0].to_list() != run.datasets[3][0].to_list()
+    for name in WEIGHTS:
+        assert (other.output_dir / name).read_bytes() != (run.output_dir / name).read_bytes(), name
+    for dpc, sets in run.datasets.items():
+        assert all(a.to_list() != b.to_list() for a, b in zip(sets, other.datasets[dpc], strict=True))
+    ours = [row["content"] for row in run.results["rows"] if row["method"] == "dilm"]
+    assert not {*ours} & {row["content"] for row in other.results["rows"]}
 
 
 def test_resume_after_any_stage_equals_the_uninterrupted_run(run, task, hub_models, tmp_path):
@@ -159,7 +172,7 @@ def test_resume_after_any_stage_equals_the_uninterrupted_run(run, task, hub_mode
         if stage == "evaluation":  # some runs were finished
             store = folder / "checkpoints/evaluation/rows-0.jsonl"
             store.write_text("".join(line + "\n" for line in store.read_text().splitlines()[:5]))
-        resumed = tiny_run(task, hub_models, folder, preset="fast", resume=True)
+        resumed = tiny_run(task, hub_models, folder, preset="fast", resume_from_checkpoint=True)
         assert resumed.results["rows"] == run.results["rows"], stage
         for dpc, sets in run.datasets.items():
             assert [d.to_list() for d in sets] == [d.to_list() for d in resumed.datasets[dpc]], stage
@@ -169,11 +182,38 @@ def test_a_folder_with_another_run_is_refused(run, task, hub_models, tmp_path):
     with pytest.raises(InputError, match="pass --resume"):
         tiny_run(task, hub_models, run.output_dir, preset="fast")
     with pytest.raises(InputError, match="seed: 0 there, 5 now"):
-        tiny_run(task, hub_models, run.output_dir, preset="fast", seed=5, resume=True)
+        tiny_run(task, hub_models, run.output_dir, preset="fast", seed=5, resume_from_checkpoint=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("x")
     with pytest.raises(InputError, match="not empty"):
         tiny_run(task, hub_models, tmp_path / "mine")
+
+
+def test_a_folder_in_use_is_refused_whatever_is_asked_for(run, task, hub_models, tmp_path):
+    """By another thread here; by another process, and a dead one, in test_locks.py and test_killed.py."""
+    with locked(run.output_dir / "checkpoints"):
+        for resume in (False, True):
+            with pytest.raises(InputError, match=f"{run.output_dir} is in use"):
+                tiny_run(task, hub_models, run.output_dir, preset="fast", resume_from_checkpoint=resume)
+
+
+def test_what_a_killed_process_had_not_finished_writing_goes(run, task, hub_models, tmp_path):
+    folder = tmp_path / "killed"
+    shutil.copytree(run.output_dir, folder)
+    (folder / ".results.json.17-1.partial").write_text("{")
+    (folder / "checkpoints/.stage_1.partial").mkdir()
+    (folder / "checkpoints/.stage_1.partial/model.safetensors").write_text("half of")
+    tiny_run(task, hub_models, folder, preset="fast", resume_from_checkpoint=True)
+    assert not [path for path in folder.rglob("*") if "partial" in path.name]
+
+
+def test_runs_without_a_name_that_start_at_once_get_folders_of_their_own(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(5) as pool:
+        made = [pool.submit(run_folder._default_folder, "mine", False) for _ in range(5)]
+    names = ["mine", *(f"mine-{number}" for number in range(2, 6))]
+    assert sorted(future.result().name for future in made) == names
+    assert run_folder._default_folder("mine", True).name == "mine-5"
 
 
 def test_paper_preset_runs_with_local_hub_models(task, hub_models, tmp_path):
@@ -223,13 +263,20 @@ def test_a_run_may_go_on_with_smaller_micro_batches_and_more_seeds(run, task, hu
     folder = tmp_path / "more"
     shutil.copytree(run.output_dir, folder)
     smaller = {"micro_batch_size": 2}
-    same = tiny_run(task, hub_models, folder, preset="fast", resume=True, gradient_matching=smaller)
+    same = tiny_run(task, hub_models, folder, preset="fast", resume_from_checkpoint=True, gradient_matching=smaller)
     assert same.results["rows"] == run.results["rows"]
-    more = tiny_run(task, hub_models, folder, preset="fast", resume=True, evaluation={"seeds": 2, "fine_tuned_sets": 2})
+    more = tiny_run(
+        task,
+        hub_models,
+        folder,
+        preset="fast",
+        resume_from_checkpoint=True,
+        evaluation={"seeds": 2, "fine_tuned_sets": 2},
+    )
     assert len(more.results["rows"]) > len(run.results["rows"]) and more.config["evaluation"]["seeds"] == 2
     assert all(row in more.results["rows"] for row in run.results["rows"])
     with pytest.raises(InputError, match="holds no run to go on with"):
-        tiny_run(task, hub_models, tmp_path / "typo", resume=True)
+        tiny_run(task, hub_models, tmp_path / "typo", resume_from_checkpoint=True)
 
 
 def test_a_torn_line_of_the_evaluation_is_run_again(run, task, hub_models, tmp_path):
@@ -238,7 +285,10 @@ def test_a_torn_line_of_the_evaluation_is_run_again(run, task, hub_models, tmp_p
     store = folder / "checkpoints/evaluation/rows-0.jsonl"
     store.write_text(store.read_text()[:-30])
     (folder / "results.json").unlink()
-    assert tiny_run(task, hub_models, folder, preset="fast", resume=True).results["rows"] == run.results["rows"]
+    assert (
+        tiny_run(task, hub_models, folder, preset="fast", resume_from_checkpoint=True).results["rows"]
+        == run.results["rows"]
+    )
 
 
 def test_a_generator_that_never_learns_ends_in_a_clear_error(task, hub_models, tmp_path, monkeypatch):
@@ -250,7 +300,7 @@ def test_a_generator_that_never_learns_ends_in_a_clear_error(task, hub_models, t
 def test_models_are_rehearsed_before_any_training(task, hub_models, tmp_path):
     with pytest.raises(InputError, match="lr_scheduler_type 'cosin'"):
         tiny_run(task, hub_models, tmp_path / "a", evaluation={"lr_scheduler_type": "cosin"})
-    assert not list((tmp_path / "a/checkpoints").iterdir())
+    assert not list((tmp_path / "a/checkpoints").glob("[!.]*"))
     shutil.copytree(hub_models[0], tmp_path / "no_end")
     config = json.loads((tmp_path / "no_end/tokenizer_config.json").read_text())
     for name in ("eos_token", "bos_token", "pad_token"):

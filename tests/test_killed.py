@@ -12,6 +12,8 @@ import pytest
 import yaml
 from test_distill import TINY
 
+from dilm.cli import main
+
 SETTINGS = {
     **TINY,
     "save_steps": 3,
@@ -31,14 +33,44 @@ def start(settings, folder, *options):
     )
 
 
-def kill_when(process, path, number=signal.SIGKILL):
-    """Send the signal as soon as the path is there; returns what the process said."""
+def is_reached(path):
+    """Whether the run has written the file or folder; of checkpoints, which go again, this one or a later one."""
+    if path.name.startswith("step_"):
+        return any(int(other.name[5:]) >= int(path.name[5:]) for other in path.parent.glob("step_*"))
+    return path.exists() and (path.is_dir() or path.stat().st_size > 0)
+
+
+def kill_when(process, path):
+    """SIGKILL as soon as the path is there."""
     deadline = time.monotonic() + 120
-    while not (path.exists() and (path.is_dir() or path.stat().st_size)) and process.poll() is None:
+    while not is_reached(path) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(number)
-    return process.communicate(timeout=60)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, path
+
+
+POINTS = {
+    "pool": [
+        "checkpoints/stage_1_steps/step_6",
+        "checkpoints/stage_1_steps/step_21",
+        "checkpoints/snapshots/snapshot_0.safetensors",
+        "checkpoints/stage_2_steps/step_6",
+        "checkpoints/pool/set_0_0.parquet",
+        "checkpoints/evaluation/rows-0.jsonl",
+    ],
+    "fresh": [
+        "checkpoints/full_data.safetensors",
+        "checkpoints/stage_2_steps/step_3",
+        "checkpoints/stage_2_steps/step_12",
+        "checkpoints/pool/set_1_0.parquet",
+        "dpc_2/dataset_0.jsonl",
+        "checkpoints/evaluation/rows-0.jsonl",
+        "checkpoints/evaluation/rows-1.jsonl",
+    ],
+}
+"""What is there when the run is killed, by the way that stage 2 has its learners."""
 
 
 @pytest.mark.parametrize("learners", ["pool", "fresh"])
@@ -51,26 +83,20 @@ def test_killed_in_every_stage_and_resumed_equals_left_alone(hub_models, tmp_pat
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     out, err = start(settings, alone).communicate(timeout=200)
     assert "report:" in out, err
-    points = [
-        "checkpoints/stage_1_steps/step_6",
-        "checkpoints/stage_1_steps/step_21",
-        "checkpoints/stage_2_steps/step_6",
-        "checkpoints/pool/set_0.parquet",
-        "checkpoints/evaluation/rows-0.jsonl",
-    ]
-    for number, point in enumerate(points):
-        process = start(settings, killed, *(["--resume"] if number else []))
-        kill_when(process, killed / point)
-        assert process.returncode == -signal.SIGKILL
+    for number, point in enumerate(POINTS[learners]):
+        kill_when(start(settings, killed, *(["--resume"] if number else [])), killed / point)
     out, err = start(settings, killed, "--resume").communicate(timeout=200)
     assert "report:" in out, err
     assert_same(alone, killed)
+    assert not list(killed.rglob(".*.partial"))
 
 
-def test_terminated_in_a_step_keeps_it_and_goes_on_from_it(hub_models, tmp_path):
+def test_in_use_it_refuses_a_second_run_and_terminated_it_keeps_the_step_and_goes_on_from_it(
+    hub_models, tmp_path, capsys
+):
     generator, learner = hub_models
     values = json.loads(json.dumps({**SETTINGS, "generator": generator, "learner": learner, "save_steps": 1000}))
-    values["language_modeling"]["max_steps"] = 2000
+    values["language_modeling"] |= {"max_steps": 100_000, "num_train_epochs": 100_000}
     settings, folder = tmp_path / "settings.yaml", tmp_path / "run"
     settings.write_text(yaml.safe_dump(values))
     process = start(settings, folder)
@@ -79,7 +105,12 @@ def test_terminated_in_a_step_keeps_it_and_goes_on_from_it(hub_models, tmp_path)
         seen.append(line)
         if line.startswith("stage 1, language modelling"):
             break
-    time.sleep(0.3)
+    for options in ([], ["--resume"]):  # a second one in the same folder
+        second = ["distill", "reviews", "--config", str(settings), "--output-dir", str(folder), *options]
+        assert main(second) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {folder} is in use by another process") and told.count("\n") == 1
+    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err

@@ -1,8 +1,11 @@
 """The verbs evaluate, select and compare, from the command line and from Python, with tiny models."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -11,6 +14,8 @@ import dilm
 from dilm import InputError
 from dilm.cli import main
 from dilm.config import RecipeConfig
+from dilm.evaluation.statistics import row_key
+from dilm.evaluation.store import RowStore
 from dilm.reviews import generate
 
 RECIPE = RecipeConfig(max_steps=2, seeds=2, max_texts=40, full_data_steps=2)
@@ -122,6 +127,70 @@ def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, 
     assert one == two
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_interrupted_and_gone_on_with_gives_the_rows_of_an_uninterrupted_evaluation(
+    csv, coresets, tmp_path, monkeypatch, capsys, number, code
+):
+    command = ["evaluate", str(coresets), "--task", str(csv), "--learner", "tfidf", "--quiet", "--output"]
+    assert main([*command, str(tmp_path / "whole.json")]) == 0
+
+    def interrupted(store, rows, keep=RowStore.keep):
+        for count, row in enumerate(keep(store, rows), 1):
+            if count == 5:
+                signal.raise_signal(number)
+            yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowStore, "keep", interrupted)
+        assert main([*command, str(tmp_path / "cut.json")]) == code
+    assert "interrupted; what was finished is kept" in capsys.readouterr().err
+    assert not (tmp_path / "cut.json").exists() and len(RowStore(tmp_path / "cut.json.runs").rows()) == 5
+    assert main([*command, str(tmp_path / "cut.json")]) == 0
+    assert len(RowStore(tmp_path / "cut.json.runs").rows()) == 12, "no run is made twice"
+    whole, cut = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "cut.json"))
+    assert whole == cut
+
+
+def test_a_full_disk_leaves_the_results_that_are_there_and_says_which_file(csv, coresets, tmp_path, capsys):
+    """Files of this process can grow to so many bytes for a while: writing fails for real."""
+    output = tmp_path / "r.json"
+    command = ["evaluate", "--task", str(csv), "--learner", "tfidf", "--quiet", "--output", str(output)]
+    assert main([*command, str(coresets / "random")]) == 0
+    before, limits = output.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert len(before) > 3000
+    failed = []
+    try:
+        for size in (1000, 2500):  # too few for the rows, then for the results
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            failed.append(main([*command, str(coresets)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = capsys.readouterr().err.splitlines()
+    assert failed == [1, 1] and len(told) == 2
+    assert "File too large" in told[0] and "r.json.runs" in told[0] and "what was finished is kept" in told[0]
+    assert "File too large" in told[1] and "r.json'" in told[1]
+    assert output.read_bytes() == before and sorted(tmp_path.iterdir()) == [output, tmp_path / "r.json.runs"]
+    assert len(RowStore(tmp_path / "r.json.runs").rows()) == 12, "the second one had room for all rows"
+    assert main([*command, str(coresets)]) == 0 and len(json.loads(output.read_text())["rows"]) == 12
+
+
+def test_evaluations_side_by_side_in_one_store_lose_nothing(csv, coresets, tmp_path):
+    """Ten at once, each of one set of its own or of the same ones, and readers meanwhile."""
+    output, options = tmp_path / "r.json", {"task": csv, "learners": ["tfidf"], "quiet": True}
+    files = sorted(coresets.glob("*/dpc_*/*.jsonl"))
+    wanted = [[file] for file in files[:6]] + [[coresets]] * 4
+    with ThreadPoolExecutor(10) as pool:
+        running = [pool.submit(dilm.evaluate, sets, output=output, **options) for sets in wanted]
+        while not all(future.done() for future in running):
+            if output.exists():
+                assert json.loads(output.read_text())["rows"]
+    for sets, future in zip(wanted, running, strict=True):
+        assert future.result()["rows"] == dilm.evaluate(sets, output=tmp_path / "alone.json", **options)["rows"]
+    keys = {row_key(row) for row in RowStore(tmp_path / "r.json.runs").rows()}
+    assert keys >= {row_key(row) for future in running for row in future.result()["rows"]}
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
 def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tmp_path, capsys):
     command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
     command += ["--max-steps", "2", "--seeds", "1", "--output", str(tmp_path / "r.json"), "--max-texts", "40"]
@@ -131,6 +200,9 @@ def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tm
     assert set(rates[f"finetune:{hub_models[1]}"]) == {"0.0001", "0.01"}
     assert main([*command, "--learning-rates", "1e-4", "1e-2"]) == 0
     assert "on dev" not in capsys.readouterr().out
+    assert main([*command, "--learning-rates", "1e-4"]) == 0
+    assert main([*command, "--learning-rates", "1e-4", "1e-2"]) == 0
+    assert capsys.readouterr().out.count("on dev") == 1, "other rates do not take the place of those that were tried"
 
 
 @pytest.mark.parametrize(

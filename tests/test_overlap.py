@@ -145,11 +145,11 @@ def test_texts_that_share_longer_runs_are_never_selected(task, learner):
 def test_a_run_with_max_overlap_keeps_to_it(task, hub_models, tmp_path, monkeypatch):
     copies = [text for text in task.texts("train") if len(WORD.findall(text)) > 3]
 
-    def half_copied(generator, task, config, number, engine=None):
-        for place, _ in enumerate(pools.pool_labels(task, config)):
-            yield place, copies[place] if place % 4 < 2 else f"{copies[place].split()[0]} zzz{number}x{place}"
+    def half_copied(generator, task, config, block, engine=None):
+        for place, _ in enumerate(block.labels):
+            yield place, copies[place] if place % 4 < 2 else f"{copies[place].split()[0]} zzz{block.number}x{place}"
 
-    monkeypatch.setattr(pools, "write_one_pool", half_copied)
+    monkeypatch.setattr(pools, "write_block", half_copied)
     settings = {"texts_per_dpc": 20, "keep": "all", "selection": "random"}
     longest = {}
     for limit in (None, 3):

@@ -3,7 +3,27 @@
 import dataclasses
 
 from dilm.config import DistillConfig, PoolConfig
-from dilm.pool import candidates
+from dilm.models.generator import Generator
+from dilm.pool import Block, candidates, pool_blocks, write_block
+
+
+def test_blocks_are_the_whole_pool_of_every_set_and_about_equally_long(task):
+    for texts_per_dpc, lengths in ((512, [1024]), (513, [513, 513]), (1500, [1000] * 3), (1, [2])):
+        blocks = pool_blocks(task, dataclasses.replace(config(texts_per_dpc=texts_per_dpc), dpc=(1,), sets=2))
+        assert [(len(b.labels), b.number) for b in blocks] == [(n, s) for s in (0, 1) for n in lengths]
+        for number in (0, 1):
+            own = [b for b in blocks if b.number == number]
+            assert [b.start for b in own] == [sum(lengths[:i]) for i in range(len(own))]
+            assert [label for b in own for label in b.labels] == [0, 1] * texts_per_dpc
+
+
+def test_blocks_of_a_set_are_written_from_seeds_of_their_own(task, hub_models):
+    generator = Generator.from_pretrained(hub_models[0], 2, max_length=40)
+    settings, block = DistillConfig(), Block(0, 0, [0, 1] * 3)
+    texts = dict(write_block(generator, task, settings, block))
+    assert dict(write_block(generator, task, settings, block)) == texts
+    for other in (block._replace(start=6), block._replace(number=1)):
+        assert dict(write_block(generator, task, settings, other)) != texts
 
 
 def row(text: str, nll: float, label: int = 0, seen: int = 0) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from . import stages
 from .config import DistillConfig, load_config
-from .durable import write_json
+from .durable import whole_file, whole_folder, write_json
 from .errors import InputError
 from .evaluation.protocol import in_words
 from .evaluation.statistics import summarize
@@ -60,9 +61,11 @@ def ablate(
         raise InputError("an ablation of stage 2 needs a stage 2; give gradient_matching.max_steps above 0")
     folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet, log_format)
     workspaces: dict[str, Workspace] = {}
-    for name, changes in VARIANTS.items():
-        workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, workspaces.get("dilm"))
-    return _measure(workspaces, folder, reporter)
+    with contextlib.ExitStack() as held:
+        for name, changes in VARIANTS.items():
+            first = workspaces.get("dilm")
+            workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, first, held)
+        return _measure(workspaces, folder, reporter)
 
 
 def _variant(
@@ -73,18 +76,28 @@ def _variant(
     folder: Path,
     reporter: Reporter,
     first: Workspace | None,
+    held: contextlib.ExitStack,
 ) -> Workspace:
-    """Make one variant's sets; stage 1 and the full-data classifier are those of the first variant."""
+    """Make one variant's sets; stage 1 and the full-data classifier are those of the first variant.
+
+    The variant's folder stays locked as long as `held`.
+    """
     groups = {group: dataclasses.replace(getattr(settings, group), **values) for group, values in changes.items()}
     place = folder / name.replace(" ", "-")
     varied = dataclasses.replace(settings, **groups, output_dir=str(place))
-    known = (place / "checkpoints").is_dir() and any((place / "checkpoints").iterdir())
-    work = Workspace(task, varied, open_run_folder(task, varied, "ablation", resume=known), reporter)
+    known = any((place / "checkpoints").glob("[!.]*"))
+    opened = held.enter_context(open_run_folder(task, varied, "ablation", resume=known))
+    work = Workspace(task, varied, opened, reporter)
     reporter.say(f"variant {name}: {place}")
     for shared in SHARED:
         source, target = (first or work).checkpoints / shared, work.checkpoints / shared
         if source != target and not target.exists():
-            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+            if source.is_dir():
+                with whole_folder(target) as partial:
+                    shutil.copytree(source, partial, dirs_exist_ok=True)
+            else:
+                with whole_file(target) as partial:
+                    shutil.copyfile(source, partial)
     learner = work.learner()
     stages.rehearse(work, learner)
     stages.full_data_classifier(work, learner)

@@ -18,6 +18,7 @@ from .durable import write_text
 from .errors import InputError
 from .evaluation.coresets import real_sample, write_coresets
 from .evaluation.training_sets import SETTINGS, TDD, check_row, embeddings_path
+from .locks import locked
 from .models.compute import default_device, derived_seed, native_bf16
 from .models.feature_cache import fingerprint, pretrained_features
 from .models.learner import Learner
@@ -145,20 +146,21 @@ def _learn_embeddings(
 def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder with its settings, or check that it holds sets of the same ones."""
     path = folder / SETTINGS
-    there = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if isinstance(there, dict):
-        differing = [key for key in settings if there.get(key) != settings[key]]
-        if differing:
-            shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)
-            raise InputError(f"{folder} holds other sets ({shown}); pass another --output-dir")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not path.is_file() and folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
         raise InputError(f"{folder} is not empty and holds no selection; pass another --output-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, as_yaml(settings | {"versions": versions()}))
+        with locked(folder, wait=True):  # of two processes the first decides what the folder is for
+            there = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+            if not isinstance(there, dict):
+                write_text(path, as_yaml(settings | {"versions": versions()}))
+                return
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+    differing = [key for key in settings if there.get(key) != settings[key]]
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)
+        raise InputError(f"{folder} holds other sets ({shown}); pass another --output-dir")
 
 
 def _read_candidates(path: Path, task: Task, keep: str) -> tuple[list[TextInput], np.ndarray]:

@@ -126,12 +126,14 @@ def distill(arguments: list[str]) -> int:
         from .run_folder import open_run_folder
 
         loaded, settings, _ = prepare(given.pop("task"), chosen.preset, chosen.config, given)
-        folder = open_run_folder(loaded, settings, chosen.preset, parsed.resume)
+        with open_run_folder(loaded, settings, chosen.preset, parsed.resume) as folder:
+            pass
         return spread(parsed.num_processes, ["distill", *arguments, "--resume", "--output-dir", str(folder)])
     from .pipeline import distill as run
 
     told = {"quiet": parsed.quiet, "log_format": parsed.log_format}
-    run(given.pop("task"), preset=chosen.preset, config=chosen.config, resume=parsed.resume, **told, **given)
+    resume = parsed.resume
+    run(given.pop("task"), preset=chosen.preset, config=chosen.config, resume_from_checkpoint=resume, **told, **given)
     return 0
 
 

@@ -16,10 +16,11 @@ from .errors import InputError
 from .evaluation.fine_tuning import FineTuning
 from .evaluation.learners import make_learners, parse_learner
 from .evaluation.learning_rate import choose_learning_rate
-from .evaluation.protocol import Evaluator, in_words
+from .evaluation.protocol import Evaluator, in_words, short_hash
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet, read_sets
+from .locks import locked
 from .models.compute import default_device, native_bf16
 from .models.loading import check_model
 from .models.offline import OFFLINE
@@ -80,7 +81,7 @@ def evaluate(
             learner.check(one)
     folder = output.with_name(output.name + ".runs")
     try:
-        store = RowStore(folder, state.process_index)
+        store = RowStore(folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output") from None
     reporter.say(f"task {loaded.name}: {len(chosen)} sets ({', '.join(dict.fromkeys(s.method for s in chosen))})")
@@ -123,22 +124,28 @@ def _choose_rates(
     state: PartialState,
     reporter: Reporter,
 ) -> dict[str, dict[str, float]]:
-    """Dev accuracy of every rate by learner; made once by the first process, then read back."""
+    """Dev accuracy of every rate by learner; made once, by the first process, then read back."""
     if not rates:
         return {}
     sizes = sorted({one.dpc for one in sets})
     key = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
-    path = folder / "learning_rates.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found: dict[str, dict[str, float]] = known.get("scores", {}) if known.get("key") == key else {}
+    path = folder / f"learning_rates-{short_hash(key)}.json"
+    found: dict[str, dict[str, float]] = {}
     for learner in made:
         if not isinstance(learner, FineTuning):
             continue
-        if learner.name not in found and state.is_main_process:
-            found[learner.name] = choose_learning_rate(learner, task, rates, key["dpc"], reporter.say)
-            write_json(path, {"key": key, "scores": found})
+        if state.is_main_process:
+            with locked(folder, wait=True):  # another evaluation may be choosing the same one
+                found = _read_rates(path)
+                if learner.name not in found:
+                    found[learner.name] = choose_learning_rate(learner, task, rates, key["dpc"], reporter.say)
+                    write_json(path, {"key": key, "scores": found})
         state.wait_for_everyone()
-        found = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        found = _read_rates(path)
         best = max(rates, key=lambda rate, scores=found[learner.name]: scores[f"{rate:g}"])
         learner.config = dataclasses.replace(learner.config, learning_rate=best)
     return found
+
+
+def _read_rates(path: Path) -> dict[str, dict[str, float]]:
+    return json.loads(path.read_text(encoding="utf-8"))["scores"] if path.exists() else {}

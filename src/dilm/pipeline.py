@@ -1,12 +1,13 @@
 """distill(): task -> language modelling -> gradient matching -> pool -> selection -> overlap -> evaluation -> report.
 
-Every stage leaves its result in the run folder before the next one starts; with `resume` the stages that are
-finished are read back instead of run. All random numbers come from seeds derived from the run's seed and the name
+Every stage leaves its result in the run folder before the next one starts; when a run is gone on with, the stages that
+are finished are read back instead of run. All random numbers come from seeds derived from the run's seed and the name
 of what they are for, so a resumed run goes on as if it had not been interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ def distill(
     *,
     preset: str = "embedded",
     config: str | Path | None = None,
-    resume: bool = False,
+    resume_from_checkpoint: bool = False,
     quiet: bool = False,
     log_format: LogFormat = "text",
     **overrides: Any,
@@ -52,7 +53,8 @@ def distill(
 
     task: what `load_task` takes, or a Task; by default the embedded task `reviews`.
     preset, config: the preset's name, and a YAML file laid over it.
-    resume: go on with the run in `output_dir`.
+    resume_from_checkpoint: go on with the run in `output_dir` (by default the last one of the task), from the newest
+    checkpoint that is whole; `--resume` on the command line.
     quiet, log_format: print nothing; or, as `json`, one object per line (see `Reporter`) in place of bars and text.
     overrides: any setting of `DistillConfig`, nested ones as dicts: `dpc=20, gradient_matching={"max_steps": 100}`.
 
@@ -61,10 +63,13 @@ def distill(
     """
     state = process_state()
     loaded, settings, origins = prepare(task, preset, config, overrides)
-    opened = [open_run_folder(loaded, settings, preset, resume) if state.is_main_process else Path()]
-    folder = broadcast_object_list(opened)[0]
-    work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process, log_format))
-    with tracked(work):
+    with contextlib.ExitStack() as held:
+        opened = Path()
+        if state.is_main_process:
+            opened = held.enter_context(open_run_folder(loaded, settings, preset, resume_from_checkpoint))
+        folder = broadcast_object_list([opened])[0]
+        work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process, log_format))
+        held.enter_context(tracked(work))
         announce(work, origins)
         return run(work)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,43 +20,54 @@ from .task import Task, TextInput
 
 Rows = list[dict[str, Any]]
 
-
-def pool_labels(task: Task, config: DistillConfig) -> list[int]:
-    """Class of every text in the pool of one set: classes take turns, so that any beginning is balanced."""
-    return list(range(task.num_classes)) * (config.pool.texts_per_dpc * max(config.dpc))
+BLOCK_TEXTS = 1024
+"""Texts of a block at most: what an interruption loses, and what is shared between processes."""
 
 
-def write_one_pool(
-    generator: Generator, task: Task, config: DistillConfig, number: int, engine: TokenSampler | None = None
-) -> Iterator[tuple[int, Any]]:
-    """Write the pool of one set; yields (place, text) as in `Generator.sample`."""
+class Block(NamedTuple):
+    """A part of one set's pool that is written in one go, from a seed of its own, and kept."""
+
+    number: int
+    """Of the set."""
+    start: int
+    """Texts of the set before it."""
+    labels: list[int]
+    """Class of each of its texts."""
+
+
+def pool_blocks(task: Task, config: DistillConfig) -> list[Block]:
+    """The blocks of all sets, in their order; in a set classes take turns, so that any beginning of it is balanced."""
+    labels = list(range(task.num_classes)) * (config.pool.texts_per_dpc * max(config.dpc))
+    size = math.ceil(len(labels) / math.ceil(len(labels) / BLOCK_TEXTS))  # about the same for all blocks
+    starts = range(0, len(labels), size)
+    return [Block(number, start, labels[start : start + size]) for number in range(config.sets) for start in starts]
+
+
+def write_block(
+    generator: Generator, task: Task, config: DistillConfig, block: Block, engine: TokenSampler | None = None
+) -> Iterator[tuple[int, TextInput]]:
+    """Write the texts of a block; yields (place in the block, text) as in `Generator.sample`."""
+    names = (block.number, block.start) if block.start else (block.number,)
     return generator.sample(
-        pool_labels(task, config),
+        block.labels,
         pairs=task.has_pairs,
         top_p=config.top_p,
-        seed=derived_seed(config.seed, "pool", number),
+        seed=derived_seed(config.seed, "pool", *names),
         batch_size=config.sampling_batch_size,
         engine=engine,
     )
 
 
-def pool_rows(
-    texts: Sequence[TextInput | None],
-    task: Task,
-    config: DistillConfig,
-    number: int,
-    generator: Generator,
-    judge: Learner,
-) -> Rows:
-    """Rows of the pool, in the order of writing, each with the class that the full-data classifier sees in the text
-    and its mean negative log-likelihood under the generator (nats per token)."""
-    written = [(text, y) for text, y in zip(texts, pool_labels(task, config), strict=True) if text is not None]
-    if not written:
+def block_rows(texts: dict[int, TextInput], block: Block, generator: Generator, judge: Learner) -> Rows:
+    """Rows of a block from its texts by place, in order, each with the class that the full-data classifier sees in the
+    text and its mean negative log-likelihood under the generator (nats per token)."""
+    if not texts:
         return []
-    kept, labels = [text for text, _ in written], [label for _, label in written]
+    places = sorted(texts)
+    kept, labels = [texts[i] for i in places], [block.labels[i] for i in places]
     seen, nll = judge.predict(kept).argmax(1).tolist(), generator.score(kept, labels).tolist()
     return [
-        text_row(text) | {"label": label, "set": number, "predicted_label": predicted, "nll": score}
+        text_row(text) | {"label": label, "set": block.number, "predicted_label": predicted, "nll": score}
         for text, label, predicted, score in zip(kept, labels, seen, nll, strict=True)
     ]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -19,8 +20,9 @@ import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 
 from .config import DistillConfig, flatten
-from .durable import whole_file, write_text
+from .durable import sweep, whole_file, write_text
 from .errors import InputError
+from .locks import locked
 from .task import Task, TextInput
 
 
@@ -93,32 +95,55 @@ MAY_DIFFER = (
 """Settings that a run may go on with other values of: they change no set, and evaluation runs what is missing."""
 
 
-def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Path:
-    """Make the run folder and its config.yaml, or find the one to go on with; InputError if it holds another run."""
+@contextlib.contextmanager
+def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Iterator[Path]:
+    """Make the run folder and its config.yaml, or find the one to go on with; inside, it is locked.
+
+    Raises InputError if it is in use by another process, holds another run or anything else, or cannot be written.
+    """
     record = {"preset": preset, **plain(dataclasses.asdict(config)), "task_fingerprint": task.fingerprint}
     del record["output_dir"]
-    folder = Path(config.output_dir) if config.output_dir else _default_folder(task.name, resume)
-    known = folder / "config.yaml"
-    there = yaml.safe_load(known.read_text(encoding="utf-8")) if known.exists() else None
-    if isinstance(there, dict) and any((folder / "checkpoints").glob("*")):
-        if not resume:
-            raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
-        _check_same_run(folder, flatten(there), flatten(record))
-        write_text(known, as_yaml(record | {"versions": there.get("versions")}))
-        return folder
-    if resume and config.output_dir and not isinstance(there, dict):
-        raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
+    folder = Path(config.output_dir or "runs")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = folder if config.output_dir else _default_folder(task.name, resume)
+            _check_place(folder, resume and bool(config.output_dir))
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / "checkpoints", folder))
+            _write_record(folder, record, resume)
+            sweep(folder)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+        yield folder
+
+
+def _check_place(folder: Path, must_hold_run: bool) -> None:
+    """InputError if the folder is not one for a run."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass another --output-dir")
-    if folder.exists() and not isinstance(there, dict) and any(folder.iterdir()):
+    if isinstance(_record(folder), dict):
+        return
+    if must_hold_run:
+        raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
+    if any(path.is_file() for path in folder.rglob("[!.]*")):
         raise InputError(f"{folder} is not empty and holds no run of dilm; pass another --output-dir")
-    record["versions"] = versions()
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text(known, as_yaml(record))
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
-    return folder
+
+
+def _record(folder: Path) -> Any:
+    """What the folder's config.yaml holds, if there is one."""
+    known = folder / "config.yaml"
+    return yaml.safe_load(known.read_text(encoding="utf-8")) if known.exists() else None
+
+
+def _write_record(folder: Path, record: dict[str, Any], resume: bool) -> None:
+    """Write config.yaml; InputError if the folder holds a run that is another one, or not to be gone on with."""
+    there, record = _record(folder), record | {"versions": versions()}
+    if isinstance(there, dict) and any((folder / "checkpoints").glob("[!.]*")):
+        if not resume:
+            raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
+        record["versions"] = there.get("versions")
+        _check_same_run(folder, flatten(there), flatten(record))
+    write_text(folder / "config.yaml", as_yaml(record))
 
 
 def versions() -> dict[str, str]:
@@ -136,13 +161,17 @@ def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) ->
 
 
 def _default_folder(name: str, resume: bool) -> Path:
-    """runs/NAME, or the next free runs/NAME-2, -3, ...; with resume the last one that is there."""
+    """runs/NAME, or the next free runs/NAME-2, -3, ..., made here; with resume the last one that is there."""
     taken, number = None, 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists():
-            return taken if resume and taken else folder
-        taken, number = folder, number + 1
+        if resume and taken and not folder.exists():
+            return taken
+        try:
+            folder.mkdir(parents=True)  # of two processes one makes it
+            return folder
+        except FileExistsError:
+            taken, number = folder, number + 1
 
 
 def as_yaml(record: dict[str, Any]) -> str:

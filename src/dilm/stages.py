@@ -174,40 +174,41 @@ def _watched(
 
 
 def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pools.Rows:
-    """Over-generate (section 3.3): a part per set, each kept as soon as it is whole, then one pool.parquet."""
+    """Over-generate (section 3.3): in blocks, each kept as soon as it is whole, then one pool.parquet."""
     path, parts = work.folder / "pool.parquet", work.checkpoints / "pool"
     if work.has(path):
         return read_pool(path)
     parts.mkdir(exist_ok=True)
-    work.processes.wait_for_everyone()
     work.become_judge(learner)
-    labels = pools.pool_labels(work.task, work.config)
-    tries: Counter[str] = Counter()
-    missing = own_share([s for s in range(work.config.sets) if not (parts / f"set_{s}.parquet").exists()])
+    blocks = {parts / f"set_{b.number}_{b.start}.parquet": b for b in pools.pool_blocks(work.task, work.config)}
+    missing = own_share([part for part in blocks if not part.exists()])
+    work.processes.wait_for_everyone()  # each has seen what is missing before any writes more
     engine = None
     if missing and vllm_is_there() and work.processes.num_processes == 1:
         engine = VLLMSampler(work.folder / "generator", generator.max_length)
 
     def write_parts() -> Iterator[int]:
-        for number in missing:
-            texts: list[TextInput | None] = [None] * len(labels)
+        for part in missing:
+            texts: dict[int, TextInput] = {}
             generator.tries.clear()
-            for place, text in pools.write_one_pool(generator, work.task, work.config, number, engine):
+            for place, text in pools.write_block(generator, work.task, work.config, blocks[part], engine):
                 texts[place] = text
                 yield place
-            rows = pools.pool_rows(texts, work.task, work.config, number, generator, learner)
+            rows = pools.block_rows(texts, blocks[part], generator, learner)
             if not rows:
                 raise GenerationError(NOTHING_WRITTEN)
-            write_json(parts / f"tries_{number}.json", generator.tries)
-            write_pool(parts / f"set_{number}.parquet", rows)
+            write_json(part.with_suffix(".json"), generator.tries)
+            write_pool(part, rows)
 
     with work.timed("pool"):
-        for _ in work.reporter.track(write_parts(), "pool, writing texts", len(missing) * len(labels)):
+        total = sum(len(blocks[part].labels) for part in missing)
+        for _ in work.reporter.track(write_parts(), "pool, writing texts", total):
             pass
         work.processes.wait_for_everyone()
-        rows = [row for s in range(work.config.sets) for row in read_pool(parts / f"set_{s}.parquet")]
-        for s in range(work.config.sets):
-            tries.update(json.loads((parts / f"tries_{s}.json").read_text(encoding="utf-8")))
+        rows, tries = [], Counter[str]()
+        for part in blocks:
+            rows += read_pool(part)
+            tries.update(json.loads(part.with_suffix(".json").read_text(encoding="utf-8")))
         work.write("pool_tries", tries)
         work.first(lambda: write_pool(path, rows))
     work.first(lambda: shutil.rmtree(parts, ignore_errors=True))
@@ -285,8 +286,7 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     """Distilled sets and coresets through the protocol; every finished run is stored at once (section 4.1)."""
     config = work.config
     evaluator = work.evaluator(learner)
-    store = RowStore(work.checkpoints / "evaluation", work.processes.process_index)
-    work.processes.wait_for_everyone()
+    store = RowStore(work.checkpoints / "evaluation")
     sets = [*distilled_sets(work), *(work.first(lambda: baseline_sets(work, learner)) or baseline_sets(work, learner))]
     planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
     missing = own_share(store.missing(planned))

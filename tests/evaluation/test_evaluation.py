@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -49,7 +52,7 @@ def test_finished_runs_are_not_run_again_unless_text_or_recipe_changed(task, lea
     store, first = RowStore(tmp_path), evaluator(task, learner)
     planned = first.plan([some_set(task)])
     assert len(list(store.keep(first.run(planned)))) == 3
-    assert RowStore(tmp_path, process=1).missing(planned) == []
+    assert RowStore(tmp_path).missing(planned) == []
     assert [row_key(row) for row in store.finished(planned)] == [run.key for run in planned]
     changed = evaluator(task, learner, RecipeConfig(max_steps=4, seeds=2, max_texts=30))
     assert [run.learner.name for run in store.missing(changed.plan([some_set(task)]))] == ["finetune:tiny"] * 2
@@ -57,6 +60,42 @@ def test_finished_runs_are_not_run_again_unless_text_or_recipe_changed(task, lea
     torn = tmp_path / "rows-0.jsonl"
     torn.write_text(torn.read_text()[:-5])
     assert len(RowStore(tmp_path).missing(planned)) == 1
+
+
+def test_ten_processes_write_one_store_while_it_is_read_and_no_row_is_lost_or_torn(tmp_path):
+    store = RowStore(tmp_path)
+    children = []
+    for writer in range(10):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which wait elsewhere
+            child = os.fork()
+        if not child:
+            try:
+                for _ in store.keep({"set": writer, "seed": seed, "texts": "x" * 20_000} for seed in range(20)):
+                    time.sleep(0.001)
+            finally:
+                os._exit(0)
+        children.append(child)
+    seen = 0
+    while children:
+        rows = store.rows()
+        assert len(rows) >= seen and all(len(row["texts"]) == 20_000 for row in rows)
+        seen = len(rows)
+        if os.waitpid(children[-1], os.WNOHANG)[0]:
+            children.pop()
+    rows = store.rows()
+    assert sorted((row["set"], row["seed"]) for row in rows) == [(w, s) for w in range(10) for s in range(20)]
+
+
+@pytest.mark.parametrize("harm", ["torn", "zeros"])
+def test_a_damaged_line_costs_that_run_alone(tmp_path, harm):
+    store = RowStore(tmp_path)
+    list(store.keep({"set": number} for number in range(3)))
+    path = tmp_path / "rows-0.jsonl"
+    path.write_bytes(path.read_bytes()[:-4] + (b"\0\0\n" if harm == "zeros" else b""))
+    assert [row["set"] for row in RowStore(tmp_path).rows()] == [0, 1]
+    list(store.keep([{"set": 2}]))
+    assert [row["set"] for row in RowStore(tmp_path).rows()] == [0, 1, 2]
 
 
 def test_pairs_with_two_classes_get_f1_and_a_constant_prediction_is_flagged(pair_task, learner):

@@ -1,6 +1,7 @@
 """The learner: any architecture, its head found by structure; features, fresh heads, training."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,6 +254,26 @@ def test_features_are_cached_by_content_and_the_cache_is_bounded(learner, texts,
         monkeypatch.setattr(feature_cache, "MAX_BYTES", 2000)
         assert len(pretrained_features(learner, texts[start : start + 4])) == 4
     assert sum(file.stat().st_size for file in (tmp_path / "features").iterdir()) <= 2000
+
+
+class Trap:
+    """What unpickling it does, shows."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_the_cache_is_not_read(learner, texts, tmp_path, monkeypatch):
+    monkeypatch.setenv("DILM_CACHE", str(tmp_path))
+    first = pretrained_features(learner, texts[:3])
+    (file,) = (tmp_path / "features").iterdir()
+    np.save(file, np.array([Trap(tmp_path / "sprung")], dtype=object), allow_pickle=True)
+    assert np.array_equal(pretrained_features(learner, texts[:3]), first)
+    assert not (tmp_path / "sprung").exists()
+    np.load(file, allow_pickle=False)  # what was computed anew has taken its place
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(learner, texts, tmp_path, monkeypatch):

@@ -5,12 +5,15 @@ import signal
 
 import pytest
 import torch
+from torch import nn
 
+import dilm.training.checkpoints as checkpoint_module
 from dilm import durable
 from dilm.config import LanguageModelingConfig
 from dilm.interruption import Terminated, heeded_interruptions, waiting_interruptions
+from dilm.models.compute import make_optimizer
 from dilm.models.generator import Generator
-from dilm.training.checkpoints import Checkpoints, what_is_broken
+from dilm.training.checkpoints import Checkpoints, Training, what_is_broken
 from dilm.training.language_modeling import learn_language
 from dilm.training.minibatches import RealBatches
 
@@ -78,38 +81,67 @@ def test_a_broken_checkpoint_is_passed_over_with_the_reason(hub_models, task, ch
     assert [("passed over" in line, "step 4" in line) for line in said[:2]] == [(True, False), (False, True)]
 
 
-@pytest.mark.parametrize("number", range(12))
-def test_a_save_that_fails_anywhere_leaves_the_last_good_checkpoint(hub_models, task, checkpoints, monkeypatch, number):
-    """The n-th file operation of the second save fails: a full disk, a lost mount."""
-    generator, calls = fresh(hub_models), []
-    steps = learn_language(generator, task, CONFIG, 0, checkpoints)
-    for _ in range(7):
-        next(steps)
+def small_training() -> Training:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    return Training(model, *make_optimizer(list(model.parameters()), CONFIG, 12))
 
-    def failing(operation):
-        def call(*args, **kwargs):
-            calls.append(operation)
-            if len(calls) == number + 1:
-                raise OSError(28, "No space left on device")
-            return operation(*args, **kwargs)
 
-        return call
+def train(training: Training, checkpoints: Checkpoints, until: int) -> list[dict[str, float]]:
+    """Go on from the last checkpoint; the records of all steps."""
+    done, history, _ = checkpoints.restore(training)
+    for step in range(done + 1, until + 1):
+        loss = training.model(torch.full((1, 3), float(step))).square().sum()
+        loss.backward()
+        training.optimizer.step()
+        training.scheduler.step()
+        training.optimizer.zero_grad()
+        history.append({"loss": float(loss)})
+        checkpoints.after_step(training, step, history)
+    return history
 
-    with monkeypatch.context() as patch:
-        patch.setattr(durable.os, "fsync", failing(os.fsync))
-        patch.setattr(durable.os, "open", failing(os.open))
-        patch.setattr(durable.Path, "rename", failing(durable.Path.rename))
-        patch.setattr(durable.Path, "write_text", failing(durable.Path.write_text))
-        try:
-            next(steps)
-        except OSError as error:
-            assert error.errno == 28
-        failed = len(calls) > number
-    assert failed or number >= 8, "the test reaches every operation"
-    again, whole = fresh(hub_models), fresh(hub_models)
-    records = list(learn_language(again, task, CONFIG, 0, checkpoints))
-    assert records == list(learn_language(whole, task, CONFIG, 0))
-    assert torch.equal(weights(again), weights(whole))
+
+OPERATIONS = [
+    *((durable.Path, name) for name in ("mkdir", "rename", "write_text")),
+    *((durable.os, name) for name in ("open", "fsync")),
+    (durable.shutil, "rmtree"),
+    (checkpoint_module, "save_file"),
+]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["failed write", "killed"])
+def test_a_save_that_ends_between_any_two_operations_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, killed):
+    """The n-th file operation of a save fails, for every n (a full disk, a lost mount), or nothing comes after it."""
+    expected = train(whole := small_training(), Checkpoints(tmp_path / "whole", 4, 2, str), 12)
+    reached, number = set(), 0
+    while True:
+        checkpoints, calls = Checkpoints(tmp_path / str(number), 4, 2, str), []
+        train(small_training(), checkpoints, 7)
+
+        def failing(name, operation, calls=calls, number=number):
+            def call(*args, **kwargs):
+                calls.append(name)
+                if len(calls) == number + 1 or (killed and len(calls) > number):
+                    raise OSError(28, "No space left on device")
+                return operation(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for place, name in OPERATIONS:
+                patch.setattr(place, name, failing(name, getattr(place, name)))
+            try:
+                train(small_training(), checkpoints, 8)
+            except OSError as error:
+                assert error.errno == 28
+        there = {path.name for path in checkpoints.folder.glob("step_*") if not what_is_broken(path)}
+        assert there in ({"step_4"}, {"step_4", "step_8"}), (number, calls)
+        assert train(again := small_training(), checkpoints, 12) == expected
+        assert torch.equal(again.model.weight, whole.model.weight)
+        if len(calls) <= number:
+            break
+        reached, number = reached | {calls[number]}, number + 1
+    assert reached == {name for _, name in OPERATIONS} and number >= 16 and there == {"step_4", "step_8"}
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])

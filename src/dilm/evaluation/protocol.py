@@ -39,6 +39,11 @@ class PlannedRun:
         return chosen.method, chosen.dpc, chosen.number, self.learner.name, self.seed, self.recipe, chosen.content
 
 
+def short_hash(settings: dict[str, Any]) -> str:
+    """8 hex digits of settings."""
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
 def in_words(row: Row) -> str:
     """A row for people: `dilm dpc 10 set 0 finetune:offline: 0.812`."""
     name = row["method"] if row["method"] == FULL else f"{row['method']} dpc {row['dpc']} set {row['set']}"
@@ -112,8 +117,7 @@ class Evaluator:
 
     def _recipe(self, learner: EvaluationLearner) -> str:
         """8 hex digits of a recipe."""
-        settings = {"learner": learner.recipe, **self._common}
-        return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=4).hexdigest()
+        return short_hash({"learner": learner.recipe, **self._common})
 
     def _on_full_data(
         self, learner: EvaluationLearner, training_set: TrainingSet, texts: HeldOut, seed: int

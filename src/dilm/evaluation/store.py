@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
-from ..durable import write_text
+from ..durable import naming
 from .protocol import PlannedRun
 from .statistics import Row, row_key
 
 
 class RowStore:
-    """Rows in `folder`, a file per process: each writes its own and reads all."""
+    """Rows in `folder`: whoever writes has a file of his own, rows-0.jsonl, rows-1.jsonl, ..., and all read all.
 
-    def __init__(self, folder: Path, process: int = 0):
+    So any number of processes may write and read at once, and no row is lost or torn.
+    """
+
+    def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._own = folder / f"rows-{process}.jsonl"
-        if self._own.exists():  # a last line that an interruption tore goes
-            write_text(self._own, "".join(line + "\n" for line in _whole_lines(self._own)))
 
     def rows(self) -> list[Row]:
-        """Every finished run, of all processes."""
-        files = sorted(self.folder.glob("rows-*.jsonl"))
-        return [json.loads(line) for file in files for line in _whole_lines(file)]
+        """Every finished run, whoever made it; a line that an interruption tore is left out."""
+        return [row for file in sorted(self.folder.glob("rows-*.jsonl")) for row in _whole_rows(file)]
 
     def missing(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
         """The runs that are not finished."""
@@ -37,13 +39,28 @@ class RowStore:
         return [rows[run.key] for run in planned if run.key in rows]
 
     def keep(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Passes rows on, each once it is written."""
-        with open(self._own, "a", encoding="utf-8") as file:
+        """Passes rows on, each once it is on disk for certain."""
+        with contextlib.ExitStack() as stack:
+            file = None
             for row in rows:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
+                with naming(self.folder):
+                    file = file or stack.enter_context(self._new_file())
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
                 yield row
 
+    def _new_file(self) -> TextIO:
+        """A file that is nobody else's."""
+        number = 0
+        while True:
+            try:
+                return open(self.folder / f"rows-{number}.jsonl", "x", encoding="utf-8")
+            except FileExistsError:
+                number += 1
 
-def _whole_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+def _whole_rows(path: Path) -> Iterator[Row]:
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
