@@ -151,26 +151,34 @@ def test_interrupted_and_gone_on_with_gives_the_rows_of_an_uninterrupted_evaluat
     assert whole == cut
 
 
-def test_a_full_disk_leaves_the_results_that_are_there_and_says_which_file(csv, coresets, tmp_path, capsys):
-    """Files of this process can grow to so many bytes for a while: writing fails for real."""
+def test_a_full_disk_leaves_the_results_that_are_there_and_says_which_file(
+    csv, coresets, tmp_path, monkeypatch, capsys
+):
+    """Files can grow to 1,000 bytes, first when rows are kept, then when results are written: real failures."""
     output = tmp_path / "r.json"
     command = ["evaluate", "--task", str(csv), "--learner", "tfidf", "--quiet", "--output", str(output)]
     assert main([*command, str(coresets / "random")]) == 0
     before, limits = output.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    assert len(before) > 3000
-    failed = []
-    try:
-        for size in (1000, 2500):  # too few for the rows, then for the results
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-            failed.append(main([*command, str(coresets)]))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    told = capsys.readouterr().err.splitlines()
-    assert failed == [1, 1] and len(told) == 2
-    assert "File too large" in told[0] and "r.json.runs" in told[0] and "what was finished is kept" in told[0]
-    assert "File too large" in told[1] and "r.json'" in told[1]
-    assert output.read_bytes() == before and sorted(tmp_path.iterdir()) == [output, tmp_path / "r.json.runs"]
-    assert len(RowStore(tmp_path / "r.json.runs").rows()) == 12, "the second one had room for all rows"
+
+    def on_full_disk(operation):
+        def call(*arguments):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            return operation(*arguments)
+
+        return call
+
+    for name, file in (("keep", "r.json.runs"), ("finished", "r.json")):
+        with monkeypatch.context() as patch:
+            patch.setattr(RowStore, name, on_full_disk(getattr(RowStore, name)))
+            try:
+                assert main([*command, str(coresets)]) == 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and f"File too large: '{tmp_path / file}'; what was finished is kept" in told
+        assert output.read_bytes() == before
+        assert sorted(tmp_path.iterdir()) == [output, tmp_path / "r.json.runs"]
+    assert len(RowStore(tmp_path / "r.json.runs").rows()) == 12
     assert main([*command, str(coresets)]) == 0 and len(json.loads(output.read_text())["rows"]) == 12
 
 

@@ -2,8 +2,8 @@
 
     DILM_RECORD=1 python -m pytest tests/invariants
 
-writes them anew, after a change that is meant to change them. A machine's rounding differs from another's; a change of
-the method moves a curve by far more than the tolerance.
+writes them anew, after a change that is meant to change them. A machine's rounding differs from another's, and grows
+with every step: so the models are fresh, and their tokens are words, of which any sequence is a text.
 """
 
 import json
@@ -12,15 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from conftest import tiny_bert, tiny_gpt2
 from test_distill import TINY
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BertModel, PreTrainedTokenizerFast
 
 from dilm.cli import main
 
 GOLDEN = Path(__file__).with_name("trajectories.json")
-TOLERANCE = {"loss": 2e-3, "cosine": 2e-3}
+TOLERANCE = {"stage_1": 2e-3, "stage_2": 2e-4}
+"""A tenth of what the figures differ by from step to step, or less."""
 SETTINGS = {
     **TINY,
+    "generator_max_length": 16,
     "dpc": 2,
     "sets": 1,
     "language_modeling": {**TINY["language_modeling"], "max_steps": 30},
@@ -29,12 +35,27 @@ SETTINGS = {
 }
 
 
+def make_models(folder: Path, texts: list[str]) -> dict[str, str]:
+    """A fresh causal LM and a fresh encoder, with a token for each word."""
+    words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=["[UNK]", "[END]"], show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="[UNK]", eos_token="[END]", bos_token="[END]", pad_token="[END]"
+    )
+    torch.manual_seed(0)
+    for name, model in (("generator", tiny_gpt2(tokenizer)), ("learner", BertModel(tiny_bert(len(tokenizer))))):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    return {name: str(folder / name) for name in ("generator", "learner")}
+
+
 @pytest.fixture(scope="module")
-def curves(hub_models, tmp_path_factory):
+def curves(texts, tmp_path_factory):
     """{"stage 1": {"loss": [30]}, "stage 2": {"loss": [30], "cosine": [30]}}."""
     folder = tmp_path_factory.mktemp("invariants")
     settings = folder / "settings.yaml"
-    values = json.loads(json.dumps({**SETTINGS, "generator": hub_models[0], "learner": hub_models[1]}))
+    values = json.loads(json.dumps({**SETTINGS, **make_models(folder, texts)}))
     settings.write_text(yaml.safe_dump(values))
     command = ["distill", "reviews", "--config", str(settings), "--output-dir", str(folder / "run"), "--quiet"]
     assert main(command) == 0
@@ -51,7 +72,7 @@ def curves(hub_models, tmp_path_factory):
 def test_thirty_steps_are_what_they_were(curves, stage, name):
     golden = json.loads(GOLDEN.read_text())
     assert len(golden[stage][name]) == 30
-    np.testing.assert_allclose(curves[stage][name], golden[stage][name], atol=TOLERANCE[name])
+    np.testing.assert_allclose(curves[stage][name], golden[stage][name], rtol=0, atol=TOLERANCE[stage])
 
 
 def test_the_curves_go_where_they_should(curves):

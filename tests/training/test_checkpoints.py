@@ -96,7 +96,7 @@ def train(training: Training, checkpoints: Checkpoints, until: int) -> list[dict
         training.optimizer.step()
         training.scheduler.step()
         training.optimizer.zero_grad()
-        history.append({"loss": float(loss)})
+        history.append({"loss": loss.item()})
         checkpoints.after_step(training, step, history)
     return history
 

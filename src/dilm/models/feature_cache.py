@@ -62,7 +62,7 @@ def _keep(path: Path, features: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial, open(partial, "wb") as file:
         np.save(file, features, allow_pickle=False)
-    entries = sorted(path.parent.glob("*.npy"), key=lambda entry: entry.stat().st_mtime)
+    entries = sorted(path.parent.iterdir(), key=lambda entry: entry.stat().st_mtime)  # leftovers of killed ones too
     excess = sum(entry.stat().st_size for entry in entries) - MAX_BYTES
     for entry in entries:
         if excess <= 0:
