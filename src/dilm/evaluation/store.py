@@ -40,14 +40,13 @@ class RowStore:
 
     def keep(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Passes rows on, each once it is on disk for certain."""
-        with contextlib.ExitStack() as stack:
+        with naming(self.folder), contextlib.ExitStack() as stack:
             file = None
             for row in rows:
-                with naming(self.folder):
-                    file = file or stack.enter_context(self._new_file())
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
+                file = file or stack.enter_context(self._new_file())
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
                 yield row
 
     def _new_file(self) -> TextIO:
