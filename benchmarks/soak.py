@@ -3,8 +3,8 @@
     python benchmarks/soak.py --kills 100 --output benchmarks/results/soak.json
 
 Every start is a process of its own that runs `dilm distill --resume`; it is forked from one that has the libraries
-loaded, so that the time goes into runs, not into imports. SIGKILL, SIGTERM or SIGINT comes after a random time, up to
-a third of what an uninterrupted run takes. After each kill: what has its final name is whole (manifests, JSON, Parquet,
+loaded, so that the time goes into runs, not into imports. SIGKILL, SIGTERM or SIGINT comes at a random moment of the
+first sixth of what an uninterrupted run takes. After each kill: what has its final name is whole (manifests, JSON, Parquet,
 safetensors), no finished evaluation run has gone, and no stage is further back than its last checkpoint was. In the end
 texts, weights and results are those of the uninterrupted run. The first thing that is not so ends the script.
 """
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import torch
 import yaml
@@ -64,6 +65,8 @@ SETTINGS = {
 }
 BLOCK_TEXTS = 32
 """So that a pool of this size has several blocks."""
+SHARE = 6
+"""A process is killed within this part of the time that a run takes."""
 EXIT_CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {-15, 143}, signal.SIGINT: {-2, 130}}
 """A run that ends in time has 0; one that had not yet begun to heed signals dies of them."""
 WEIGHTS = ("checkpoints/full_data.safetensors", "checkpoints/stage_1/model.safetensors", "generator/model.safetensors")
@@ -112,21 +115,21 @@ def start(settings: Path, folder: Path) -> int:
         os._exit(code)
 
 
-def ended(process: int) -> int:
-    """The exit code of the process, once it has ended; -9 for SIGKILL."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def ended(process: int) -> tuple[int, float]:
+    """The exit code of the process, once it has ended (-9 for SIGKILL), and the processor's seconds that it took."""
+    _, status, usage = os.wait4(process, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 def kill_at_random(process: int, number: signal.Signals, seconds: float) -> int:
-    """Send the signal after that time, unless the process ends before; returns the exit code."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Send the signal after that time of the processor's, unless the process ends before; returns the exit code."""
+    while sum(psutil.Process(process).cpu_times()[:2]) < seconds:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.001)
     os.kill(process, number)
-    return ended(process)
+    return ended(process)[0]
 
 
 def check_whole(folder: Path) -> None:
@@ -179,13 +182,12 @@ def contents(folder: Path) -> dict[str, object]:
 
 
 def uninterrupted(files: dict[str, Path], place: Path) -> tuple[dict[str, dict], dict[str, float]]:
-    """What runs that are left alone end with, and the seconds that they take."""
+    """What runs that are left alone end with, and the processor's seconds that they take."""
     alone, seconds = {}, {}
     for name, file in files.items():
-        began = time.monotonic()
-        code = ended(start(file, place / f"alone-{name}"))
+        code, seconds[name] = ended(start(file, place / f"alone-{name}"))
         assert code == 0, (place / f"alone-{name}.log").read_text(encoding="utf-8")
-        alone[name], seconds[name] = contents(place / f"alone-{name}"), time.monotonic() - began
+        alone[name] = contents(place / f"alone-{name}")
     return alone, seconds
 
 
@@ -194,7 +196,7 @@ def kill_and_resume(settings: Path, folder: Path, kills: int, seconds: float, ch
     counts, before, code = Counter(starts=0), ("start", 0, set()), 1
     while code != 0:
         number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-        wait = chance.uniform(0, seconds / 3) if counts["kills"] < kills else float("inf")
+        wait = chance.uniform(0, seconds / SHARE) if counts["kills"] < kills else float("inf")
         code = kill_at_random(start(settings, folder), number, wait)
         counts["starts"] += 1
         log = folder.with_suffix(".log").read_text(encoding="utf-8")
@@ -239,7 +241,7 @@ def side_by_side(at_once: int, one: Callable[[int], Counter], place: Path) -> Co
                 traceback.print_exc()
             finally:
                 os._exit(code)
-    codes = [ended(process) for process in workers.values()]
+    codes = [ended(process)[0] for process in workers.values()]
     assert not any(codes), f"exit codes {codes}"
     found = [json.loads((place / f"counts-{number}.json").read_text(encoding="utf-8")) for number in workers]
     return sum(map(Counter, found), Counter())
@@ -252,7 +254,7 @@ def measure(kills: int, at_once: int, seed: int, place: Path) -> dict:
     each = [kills // at_once + (number < kills % at_once) for number in range(at_once)]
 
     def one(number: int) -> Counter:
-        return soak(files, place, each[number], seed + number, alone, {k: v * at_once for k, v in seconds.items()})
+        return soak(files, place, each[number], seed + number, alone, seconds)
 
     counts = side_by_side(at_once, one, place)
     figures = {key: counts[key] for key in ("kills", "starts", "runs")}
