@@ -6,7 +6,7 @@ Every start is a process of its own that runs `dilm distill --resume`; it is for
 loaded, so that the time goes into runs, not into imports. SIGKILL, SIGTERM or SIGINT comes at a random moment of the
 first sixth of what an uninterrupted run takes. After each kill: what has its final name is whole (manifests, JSON,
 Parquet, safetensors), no finished evaluation run has gone, and no stage is further back than its last checkpoint was.
-In the end texts, weights and results are those of the uninterrupted run. The first thing that is not so ends the script.
+In the end texts, weights and results are those of the uninterrupted run. The first thing that is not so ends it all.
 """
 
 import argparse
