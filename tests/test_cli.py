@@ -135,9 +135,16 @@ def test_the_bash_completion_completes(tmp_path):
     script = tmp_path / "dilm.bash"
     script.write_text(dilm("completion", "bash").stdout)
     function = "$(complete -p dilm | grep -oP '(?<=-F )\\S+')"
-    asked = f"source {script}; COMP_WORDS=(dilm sel); COMP_CWORD=1; {function} dilm sel dilm"
-    result = subprocess.run(["bash", "-c", f"{asked}; echo ${{COMPREPLY[@]}}"], capture_output=True, text=True)
-    assert result.stdout.split() == ["select"]
+    lines = [f"source {script}"]
+    for words in (["sel"], *([verb, "--"] for verb in FORMS)):
+        lines.append(f"COMPREPLY=(); COMP_WORDS=(dilm {' '.join(words)}); COMP_CWORD={len(words)}")
+        lines.append(f"{function} dilm {words[-1]} {words[-2] if words[1:] else 'dilm'}; echo ${{COMPREPLY[@]}}")
+    result = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+    verb, *options = result.stdout.splitlines()
+    assert verb == "select" and len(options) == len(FORMS)
+    for form, offered in zip(FORMS.values(), options, strict=True):
+        fields = {f"--{name.replace('_', '-')}" for name in ("quiet", "dpc", "metric") if name in vars(form)}
+        assert {"--help", *fields} <= set(offered.split()), form
 
 
 def test_version(capsys):
