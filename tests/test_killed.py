@@ -65,8 +65,8 @@ POINTS = {
     "fresh": [
         "checkpoints/full_data.safetensors",
         "checkpoints/stage_2_steps/step_3",
-        "checkpoints/stage_2_steps/step_12",
-        "checkpoints/pool/set_1_0.parquet",
+        "checkpoints/stage_2_steps/step_9",
+        "pool.parquet",
         "dpc_2/dataset_0.jsonl",
         "checkpoints/evaluation/rows-0.jsonl",
         "checkpoints/evaluation/rows-1.jsonl",
