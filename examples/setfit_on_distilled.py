@@ -38,23 +38,23 @@ def task_of(run: dilm.Run) -> dilm.Task:
     return dilm.load_task(run.config["task"], text=run.config["text"], label=run.config["label"])
 
 
-def accuracy(texts: Dataset, task: dilm.Task, iterations: int, test_texts: int) -> float:
+def accuracy(texts: Dataset, task: dilm.Task, folder: Path, small: bool) -> float:
     """Of SetFit trained on the texts, on the first texts of the test split."""
     encoder = SentenceTransformer(str(minilm_folder()), device="cpu")
     model = SetFitModel(model_body=encoder, model_head=LogisticRegression(max_iter=1000))
     arguments = TrainingArguments(
-        output_dir="runs/setfit",
+        output_dir=str(folder),
         batch_size=16,
         num_epochs=1,
-        num_iterations=iterations,
+        num_iterations=1 if small else 10,
         seed=0,
         report_to="none",
         save_strategy="no",
         show_progress_bar=False,
     )
     Trainer(model=model, args=arguments, train_dataset=texts.select_columns(["text", "label"])).train()
-    predicted = model.predict(task.texts("test")[:test_texts], show_progress_bar=False)
-    return float((np.asarray(predicted) == task.labels("test")[:test_texts]).mean())
+    asked, labels = task.texts("test")[: 20 if small else 2000], task.labels("test")[: 20 if small else 2000]
+    return float((np.asarray(model.predict(asked, show_progress_bar=False)) == labels).mean())
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         sets[method] = Dataset.from_list(read_rows(path))
     found = {}
     for method, texts in sets.items():
-        found[method] = accuracy(texts, task, 1 if options.small else 10, 40 if options.small else 2000)
+        found[method] = accuracy(texts, task, beside / "trainer", options.small)
         print(f"SetFit on {dpc} {method} texts per class: {found[method]:.1%} of the test texts")
     return found
 

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> dilm.Run:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     file = options.folder / "tickets.csv"
-    write_csv(file, tickets(200 if options.small else 2500))
+    write_csv(file, tickets(120 if options.small else 2500))
     run = dilm.distill(
         file,
         text="message",

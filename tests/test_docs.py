@@ -1,7 +1,9 @@
-"""The pages: messages that they explain are messages that exist, presets are what the tables say."""
+"""The pages: messages that they explain are messages that exist, and every public name has its place."""
 
 import re
 from pathlib import Path
+
+import dilm
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,3 +17,9 @@ def test_every_message_of_the_faq_is_one_that_the_program_can_say():
     for message in messages:
         pattern = r"\{[^\n]+\}".join(re.escape(part) for part in message.split("…"))
         assert re.search(pattern, said), f"no message like: {message}"
+
+
+def test_every_public_name_is_in_the_reference():
+    documented = re.findall(r"^::: dilm\.(\w+)$", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    documented += re.findall(r"^        - (\w+)$", (ROOT / "docs/settings.md").read_text(), re.MULTILINE)
+    assert set(dilm.__all__) <= set(documented)
