@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
-import subprocess
 import sys
 from typing import Any
 
@@ -29,7 +29,8 @@ from .interruption import Terminated, heeded_interruptions
 from .parsing import completion, parse
 from .parsing import values as shallow
 from .places import check_place
-from .progress import visible
+from .plain_text import from_markdown, visible
+from .spread import spread
 
 USAGE = """\
 usage: dilm VERB [OPTIONS]
@@ -59,6 +60,8 @@ KEPT = "what was finished is kept: the same command goes on (dilm distill: with 
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a run must not end over a character that the terminal does not know
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -83,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not failed_to_write(error):
             raise
-        print(f"error: {' '.join(str(error).split())}; {KEPT}", file=sys.stderr)
+        print(f"error: {visible(' '.join(str(error).split()))}; {KEPT}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Terminated) as interruption:
         print(f"\ninterrupted; {KEPT}", file=sys.stderr)
@@ -161,13 +164,8 @@ def ablate(arguments: list[str]) -> int:
     told = {"quiet": parsed.quiet, "log_format": parsed.log_format}
     comparison = run(task, preset=chosen.preset, config=chosen.config, **told, **given)
     if not parsed.quiet and parsed.log_format == "text":
-        print(unescaped(comparison_markdown(comparison)), end="")
+        print(from_markdown(comparison_markdown(comparison)), end="")
     return 0
-
-
-def unescaped(markdown: str) -> str:
-    """Markdown for a terminal."""
-    return markdown.replace("\\*", "*").replace("\\|", "|")
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -189,7 +187,7 @@ def evaluate(arguments: list[str]) -> int:
         from .evaluation.comparison import compare as compare_rows
         from .report.comparison import comparison_markdown
 
-        print(unescaped(comparison_markdown(compare_rows(results["rows"]), brief=True)))
+        print(from_markdown(comparison_markdown(compare_rows(results["rows"]), brief=True)))
         print(f"results: {parsed.output}; every figure: dilm compare {parsed.output}")
     return 0
 
@@ -218,7 +216,7 @@ def compare(arguments: list[str]) -> int:
     from .side_by_side import compare as run
 
     comparison = run(parsed.results, metric=parsed.metric, against=parsed.against, output=parsed.output)
-    print(unescaped(comparison_markdown(comparison)), end="")
+    print(from_markdown(comparison_markdown(comparison)), end="")
     return 0
 
 
@@ -268,14 +266,6 @@ def doctor(arguments: list[str]) -> int:
     from .doctor import doctor as run
 
     return 0 if run(parsed.quick) else 1
-
-
-def spread(processes: int, arguments: list[str]) -> int:
-    """The same command in several processes that find each other (what torchrun does); returns the exit code."""
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "dilm"]
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
-    return subprocess.run([*command, *arguments], env=environment, check=False).returncode
 
 
 def quiet_libraries() -> None:

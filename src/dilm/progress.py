@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -23,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from .durable import finite
+from .plain_text import visible
 
 T = TypeVar("T")
 Figures = Callable[[Any], str]
@@ -121,19 +121,6 @@ class _Rate(ProgressColumn):
 def scalars(step: Any) -> dict[str, Any]:
     """What a step says in numbers and words: the plain values of a dict, nothing of anything else."""
     return {k: v for k, v in step.items() if isinstance(v, (int, float, str))} if isinstance(step, dict) else {}
-
-
-_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def visible(text: str) -> str:
-    r"""Control characters as escapes like \x1b: no text can move the cursor, break its line or turn it around."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _HIDDEN or c in _TURNING else c for c in text
-    )
 
 
 def clock(seconds: float) -> str:

@@ -8,7 +8,9 @@ floating-point numbers are added. One process passes through all of this unchang
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from ..spread import RENDEZVOUS
 from .compute import default_device
 
 T = TypeVar("T")
@@ -24,8 +27,12 @@ PATIENCE = datetime.timedelta(days=1)
 
 
 def process_state() -> PartialState:
-    """Which of how many processes this is (accelerate launch, torchrun); one of one by default."""
-    return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE)
+    """Which of how many processes this is (--num-processes, accelerate launch, torchrun); one of one by default."""
+    meeting: dict[str, Any] = {}
+    if place := os.environ.get(RENDEZVOUS):
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        meeting = {"init_method": Path(place).as_uri(), "rank": rank, "world_size": size}
+    return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 
 def own_share(items: Sequence[T]) -> list[T]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
 
+from ..plain_text import in_markdown as plain
 from .facts import METHOD_NAMES, Facts, cell_text, gains
 from .source import shown_place
 
@@ -25,11 +25,6 @@ CITATION = """\
   year = {2024}
 }
 ```"""
-
-
-def plain(text: str) -> str:
-    """Text as one line that is plain text in Markdown and in a table cell of it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", " ".join(text.split()))
 
 
 def dataset_card(facts: Facts) -> str:

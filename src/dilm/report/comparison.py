@@ -7,6 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from ..plain_text import in_csv
+from ..plain_text import in_markdown as escape
+
 Facts = dict[str, Any]
 FEW = 5  # sets; a spread of fewer is itself mostly chance
 COLUMNS = (
@@ -34,7 +37,7 @@ def comparison_csv(comparison: Facts) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(comparison["lines"])
+    writer.writerows({key: in_csv(value) for key, value in line.items()} for line in comparison["lines"])
     return file.getvalue()
 
 
@@ -43,7 +46,7 @@ def comparison_markdown(comparison: Facts, brief: bool = False) -> str:
     lines, against = comparison["lines"], comparison["against"]
     intro = f"Mean {comparison['metric']} ± sd over all runs, in percent."
     if any(line["method"] == against for line in lines):
-        intro += f" Marks: other than {against} at the same size, \\* p < 0.05, \\*\\* p < 0.01."
+        intro += f" Marks: other than {escape(against)} at the same size, \\* p < 0.05, \\*\\* p < 0.01."
     else:
         intro += f" No set of the method {escape(against)} is there, so there are no gains."
     few = sorted({line["method"] for line in lines if line["dpc"] and line["sets"] < FEW})
@@ -65,11 +68,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; the first column is aligned left, the others right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
-
-
-def escape(text: str) -> str:
-    """Text that stays within a cell."""
-    return " ".join(text.replace("|", "\\|").split())
 
 
 def percent(value: float | None, signed: bool = False) -> str:
