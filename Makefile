@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs audit-dependencies clean
 
 demo: $(VENV)/installed
 	@echo "== dilm distill (embedded reviews, some 6 minutes on 2 cores)"
@@ -23,6 +23,12 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	@echo "== docs"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Fails only for a vulnerability with a fixed release; without a network, or without pip-audit, it says so and passes.
+audit-dependencies: $(VENV)/installed-dev
+	@echo "== known vulnerabilities of the installed packages"
+	-$(BIN)/pip install --quiet --constraint constraints.txt pip-audit
+	$(BIN)/python .ci/audit_dependencies.py
 
 # torch first and alone: with it in place nothing else asks for another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt

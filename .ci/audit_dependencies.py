@@ -1,8 +1,8 @@
 """Known vulnerabilities of the installed packages, by pip-audit.
 
 Exit code 1 only for what somebody here can mend: a vulnerability for which there is a fixed release (raise the pin in
-constraints.txt). One without a fix is told and passes. So does a vulnerability service that cannot be reached, that does
-not know the packages or that takes too long: the same commit must not fail because a network is down.
+constraints.txt). One without a fix is told and passes. So does a vulnerability service that cannot be reached, that
+does not know the packages or that takes too long: the same commit must not fail because a network is down.
 """
 
 import json

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from . import pool as pools
 from .config import GradientMatchingConfig
@@ -25,7 +24,7 @@ from .models.learner import Learner
 from .models.loading import check_model
 from .models.offline import resolve
 from .progress import Reporter
-from .run_folder import as_yaml, read_pool, row_text, set_path, versions, write_set
+from .run_folder import as_yaml, check_links, read_pool, read_record, row_text, set_path, versions, write_set
 from .selection import Reference, check_method
 from .task import Task, TextInput, check_dpc, load_task
 from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
@@ -73,6 +72,8 @@ def select(
     if method == TDD and (pool is not None or loaded.has_pairs):
         raise InputError("tdd learns from real single texts; leave --pool out, and take a task without pairs")
     reporter, folder = Reporter(quiet), Path(output_dir)
+    for note in loaded.notes:
+        reporter.say(f"  {note}")
     real_texts, real_labels = texts, labels = real_sample(loaded, max(sizes), seed)
     if pool is not None:
         texts, labels = _read_candidates(Path(pool), loaded, keep)
@@ -151,7 +152,8 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):  # of two processes the first decides what the folder is for
-            there = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+            check_links(folder)
+            there = read_record(path) if path.is_file() else None
             if not isinstance(there, dict):
                 write_text(path, as_yaml(settings | {"versions": versions()}))
                 return

@@ -84,6 +84,8 @@ def evaluate(
         store = RowStore(folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output") from None
+    for note in loaded.notes:
+        reporter.say(f"  {note}")
     reporter.say(f"task {loaded.name}: {len(chosen)} sets ({', '.join(dict.fromkeys(s.method for s in chosen))})")
     rates = _choose_rates(made, loaded, learning_rates, chosen, folder, state, reporter)
     evaluator = Evaluator(loaded, made, recipe)

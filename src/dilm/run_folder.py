@@ -34,9 +34,10 @@ def set_path(folder: Path, dpc: int, number: int) -> Path:
 def set_files(folder: Path) -> dict[int, list[Path]]:
     """The jsonl files of the sets in a folder, by DPC and in the order of their numbers."""
     found: dict[int, list[Path]] = {}
-    for size in folder.glob("dpc_*"):
-        files = sorted(size.glob("dataset_*.jsonl"), key=lambda p: int(re.sub(r"\D", "", p.stem)))
-        if files:
+    for size in (path for path in folder.glob("dpc_*") if path.is_dir()):
+        numbers = {path: re.fullmatch(r"dataset_([0-9]+)\.jsonl", path.name) for path in size.iterdir()}
+        files = sorted((path for path, name in numbers.items() if name), key=lambda path: int(path.stem[8:]))
+        if files and re.fullmatch("[0-9]+", size.name[4:]):
             found[int(size.name[4:])] = files
     return dict(sorted(found.items()))
 
@@ -121,6 +122,7 @@ def _check_place(folder: Path, must_hold_run: bool) -> None:
     """InputError if the folder is not one for a run."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass another --output-dir")
+    check_links(folder)
     if isinstance(_record(folder), dict):
         return
     if must_hold_run:
@@ -132,7 +134,7 @@ def _check_place(folder: Path, must_hold_run: bool) -> None:
 def _record(folder: Path) -> Any:
     """What the folder's config.yaml holds, if there is one."""
     known = folder / "config.yaml"
-    return yaml.safe_load(known.read_text(encoding="utf-8")) if known.exists() else None
+    return read_record(known) if known.exists() else None
 
 
 def _write_record(folder: Path, record: dict[str, Any], resume: bool) -> None:
@@ -144,6 +146,25 @@ def _write_record(folder: Path, record: dict[str, Any], resume: bool) -> None:
         record["versions"] = there.get("versions")
         _check_same_run(folder, flatten(there), flatten(record))
     write_text(folder / "config.yaml", as_yaml(record))
+
+
+def check_links(folder: Path) -> None:
+    """InputError for a link inside a folder that is written to: nothing is to land elsewhere."""
+    link = next((path for path in folder.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise InputError(
+            f"{link} is a link (to {link.resolve()}); nothing is written through links inside {folder}: put what it "
+            "points to in its place"
+        )
+
+
+def read_record(path: Path) -> Any:
+    """A YAML or JSON file that a run or a selection left; InputError if it is damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
 def versions() -> dict[str, str]:
@@ -194,18 +215,19 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_dir", Path(self.output_dir))
-        if not (self.output_dir / "results.json").exists():
-            raise InputError(f"{self.output_dir} holds no finished run (no results.json)")
+        for name in ("results.json", "config.yaml"):
+            if not (self.output_dir / name).exists():
+                raise InputError(f"{self.output_dir} holds no finished run (no {name})")
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """results.json: rows, summary, diagnostics, warnings."""
-        return json.loads((self.output_dir / "results.json").read_text(encoding="utf-8"))
+        return read_record(self.output_dir / "results.json")
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        return yaml.safe_load((self.output_dir / "config.yaml").read_text(encoding="utf-8"))
+        return read_record(self.output_dir / "config.yaml")
 
     @cached_property
     def datasets(self) -> dict[int, list[Dataset]]:
