@@ -82,7 +82,7 @@ def test_names_of_classes_survive_yaml_and_json(tmp_path):
 WATCH = """
 import os, sys
 def told(event, arguments):
-    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "pickle.find_class", "subprocess.Popen"):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "pickle.find_class"):
         os.write(log, f"{event} {arguments!r}\\n".encode())
 log = os.open(os.environ["WATCHED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 sys.addaudithook(told)
