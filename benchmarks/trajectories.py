@@ -4,7 +4,8 @@
 
 Takes the generator as a finished run had it after stage 1, trains it in several ways (constant learning rate, so that
 one training passes through all numbers of steps), and from the generator at each number of steps writes pools, selects
-sets as `distill` does and tests them on the dev split: a probe on every set, and fine-tuning on the first N of DPC 10.
+sets as `distill` does and tests them on the dev split: a probe on every set, and fine-tuning on the first N sets of the
+largest size.
 Writes benchmarks/results/trajectories_TASK.json. Can be interrupted and called again.
 """
 
@@ -105,13 +106,14 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, nargs="+", default=[25, 50, 100])
+    parser.add_argument("--dpc", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--sets", type=int, default=5)
     parser.add_argument("--fine-tune", type=int, default=0, metavar="SETS")
     parser.add_argument("--max-texts", type=int, default=1_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/trajectories"))
     args = parser.parse_args()
     task = dilm.load_task(args.task)
-    wanted = {"pool": {"selection": "kernel", "fluent_share": 0.5}, "dpc": [5, 10, 20], "output_dir": None}
+    wanted = {"pool": {"selection": "kernel", "fluent_share": 0.5}, "dpc": args.dpc, "output_dir": None}
     config, _ = load_config("embedded", args.run / "config.yaml", wanted)
     work = Workspace(task, config, args.run, Reporter(quiet=False))
     learner, folder = work.learner(), args.folder / task.name
@@ -134,7 +136,7 @@ def main() -> None:
     results = [dilm.evaluate(sets, task=on_dev, learners=["probe:offline"], output=outputs[0], recipe=recipe)]
     if args.fine_tune:
         outputs.append(folder / "fine_tuned.json")
-        sets = first_sets(origins, folder / "first", [10], args.fine_tune)
+        sets = first_sets(origins, folder / "first", args.dpc[-1:], args.fine_tune)
         results.append(
             dilm.evaluate(sets, task=on_dev, learners=["finetune:offline"], output=outputs[1], recipe=recipe)
         )
