@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs audit-dependencies clean
+.PHONY: demo test test-browser images lint docs audit-dependencies clean
 
 demo: $(VENV)/installed
 	@echo "== dilm distill (embedded reviews, some 6 minutes on 2 cores)"
@@ -12,6 +12,15 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev lint
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+# Needs a browser: apt-get install chromium chromium-driver
+test-browser: $(VENV)/installed-dev
+	@echo "== the report in a browser"
+	$(BIN)/python -m pytest -m browser
+
+# The report's pictures in docs/images, from a finished run: make images RUN=runs/reviews
+images: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/report_images.py $(RUN)
 
 lint: $(VENV)/installed-dev
 	@echo "== lint and types"
@@ -35,12 +44,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "== installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,report]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "== installing what the tests need"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,report,dev]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

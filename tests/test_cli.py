@@ -164,6 +164,7 @@ def test_version(capsys):
         (["audit", "missing", "--task", "missing.csv"], 2),
         (["prompt", "missing"], 2),
         (["push", "missing", "--repo-id", "me/x"], 2),
+        (["report", "missing"], 2),
     ],
 )
 def test_help_and_early_errors_import_nothing_heavy(arguments, code):

@@ -134,5 +134,5 @@ def assert_same(one, two):
     assert files and all((one / file).read_text() == (two / file).read_text() for file in files)
     assert (one / "overlap.json").read_text() == (two / "overlap.json").read_text()
     left, right = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
-    for key in ("rows", "summary", "samples", "diagnostics"):
+    for key in ("rows", "summary", "samples", "diagnostics", "learning_curves", "map"):
         assert left[key] == right[key], key

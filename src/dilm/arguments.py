@@ -235,3 +235,18 @@ class DoctorArguments:
 
     quick: Flag = False
     """Leave out the self-test, which takes some 20 seconds."""
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Make a run's report and dataset card again, from what lies in its folder: report.html, .md, .json, README.md.
+
+    Example: dilm report runs/mine
+
+    The page needs no network and no scripts; its plots need the extra `report` (matplotlib).
+    """
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A finished run's folder; its checkpoints may be gone."""
+    quiet: Flag = False
+    """Print nothing."""

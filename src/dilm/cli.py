@@ -21,6 +21,7 @@ from .arguments import (
     EvaluateArguments,
     PromptArguments,
     PushArguments,
+    ReportArguments,
     SelectArguments,
 )
 from .config import RecipeConfig, check_numbers, flatten, load_config
@@ -44,6 +45,7 @@ Distil a labelled text dataset into a few readable texts that train any classifi
   dilm compare RESULTS  put results side by side, with tests of significance
   dilm prompt RUN       print a few-shot prompt made of distilled texts
   dilm push RUN         upload the sets and their card to the Hugging Face Hub
+  dilm report RUN       make a run's report again: page, Markdown, JSON
   dilm audit RUN        what learners trained on the texts give away about the data
   dilm doctor           what is installed and can be reached; a self-test
   dilm completion SHELL print the completion script for bash, zsh or fish
@@ -288,6 +290,7 @@ FORMS = {
     "compare": CompareArguments,
     "prompt": PromptArguments,
     "push": PushArguments,
+    "report": ReportArguments,
     "audit": AuditArguments,
     "doctor": DoctorArguments,
 }
@@ -299,6 +302,7 @@ VERBS = {
     "compare": compare,
     "prompt": prompt,
     "push": push,
+    "report": report,
     "audit": audit,
     "doctor": doctor,
     "completion": complete,

@@ -54,13 +54,18 @@ def describe_texts(texts: Sequence[TextInput]) -> Facts:
     }
 
 
+def is_finite(value: float | None) -> bool:
+    """Whether a figure of a history is a number; one that was not has become None on its way through JSON."""
+    return value is not None and math.isfinite(value)
+
+
 def describe_matching(history: Sequence[Facts]) -> Facts:
     """Stage 2 in figures: cosine at the start and the end beside that of real texts, vanishing and bad gradients."""
     if not history:
         return {}
-    good = [record for record in history if math.isfinite(record["grad_norm"]) and math.isfinite(record["cosine"])]
+    good = [record for record in history if is_finite(record["grad_norm"]) and is_finite(record["cosine"])]
     quarter = max(1, len(good) // 4)
-    real = [r["real_cosine"] for r in good if math.isfinite(r.get("real_cosine", math.nan))]
+    real = [r["real_cosine"] for r in good if is_finite(r.get("real_cosine"))]
     norms = np.array([record["grad_norm"] for record in good])
     return {
         "steps": len(history),
@@ -70,6 +75,27 @@ def describe_matching(history: Sequence[Facts]) -> Facts:
         "non_finite": 1 - len(good) / len(history),
         "vanishing": float((norms < 1e-8).mean()) if good else 0.0,
     }
+
+
+CURVE_POINTS = 200
+"""Points of a learning curve, at most."""
+
+
+def learning_curve(history: Sequence[Facts]) -> list[Facts]:
+    """A stage's history as points {"step", "loss", ...}: of each figure the mean since the point before.
+
+    A figure that is missing or not finite in all those steps is left out of the point.
+    """
+    block = max(1, math.ceil(len(history) / CURVE_POINTS))
+    points = []
+    for start in range(0, len(history), block):
+        records = history[start : start + block]
+        point: Facts = {"step": start + len(records)}
+        for name in dict.fromkeys(name for record in records for name in record):
+            if values := [record[name] for record in records if is_finite(record.get(name))]:
+                point[name] = float(f"{sum(values) / len(values):.5g}")
+        points.append(point)
+    return points
 
 
 def warnings(facts: Facts) -> list[str]:

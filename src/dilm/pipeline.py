@@ -35,6 +35,7 @@ from .run_folder import Run, open_run_folder, plain
 from .samples import show_samples
 from .selection import check_method
 from .task import Task, check_dpc, load_task
+from .text_map import measure_map
 from .tracking import check_trackers, log_results, tracked
 from .workspace import Workspace
 
@@ -104,7 +105,8 @@ def run(work: Workspace) -> Run:
     rows = stages.evaluate(work, learner)
 
     def finish() -> None:
-        results = stages.results(work, pool, rows, {"before": before, "after": after})
+        text_map = measure_map(work, pool, learner)
+        results = stages.results(work, pool, rows, {"before": before, "after": after}, text_map)
         write_json(work.folder / "results.json", results)
         log_results(work, results["summary"])
         write_report(Run(work.folder), work.reporter)

@@ -21,6 +21,13 @@ def check_place(source: str) -> None:
         raise InputError(f"no file or folder '{source}'{suggest(path.name, siblings)} ({known})")
 
 
+def check_run(folder: str | Path) -> None:
+    """InputError for a folder that holds no finished run."""
+    for name in ("results.json", "config.yaml"):
+        if not (Path(folder) / name).exists():
+            raise InputError(f"{folder} holds no finished run (no {name})")
+
+
 def format_of(path: Path) -> str | None:
     """The format that a file's name tells, "csv" also for "a.csv.gz"; None if it is none of FORMATS."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]

@@ -23,6 +23,7 @@ from .config import DistillConfig, flatten
 from .durable import sweep, whole_file, write_text
 from .errors import InputError
 from .locks import locked
+from .places import check_run
 from .task import Task, TextInput
 
 
@@ -215,9 +216,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_dir", Path(self.output_dir))
-        for name in ("results.json", "config.yaml"):
-            if not (self.output_dir / name).exists():
-                raise InputError(f"{self.output_dir} holds no finished run (no {name})")
+        check_run(self.output_dir)
 
     @cached_property
     def results(self) -> dict[str, Any]:

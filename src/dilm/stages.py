@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from . import pool as pools
-from .diagnostics import describe_matching, describe_texts, warnings
+from .diagnostics import describe_matching, describe_texts, learning_curve, warnings
 from .durable import whole_folder, write_json
 from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set, write_coresets
@@ -23,7 +23,7 @@ from .evaluation.statistics import FULL, summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet
 from .interruption import waiting_interruptions
-from .models.compute import make_optimizer
+from .models.compute import describe_machine, make_optimizer
 from .models.feature_cache import pretrained_features
 from .models.generator import Generator
 from .models.learner import Learner
@@ -310,9 +310,12 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     return store.finished(planned)
 
 
-def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], samples: dict[str, Any]) -> dict[str, Any]:
-    """All that results.json holds."""
+def results(
+    work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], samples: dict[str, Any], text_map: dict[str, Any]
+) -> dict[str, Any]:
+    """All that results.json holds: everything that a report needs besides the texts and the configuration."""
     task, diagnostics = work.task, diagnose(work, pool)
+    curves = {stage: learning_curve(work.read(f"{stage}_history")["history"]) for stage in ("stage_1", "stage_2")}
     return {
         "task": task.name,
         "label_names": list(task.label_names),
@@ -325,7 +328,11 @@ def results(work: Workspace, pool: pools.Rows, rows: list[dict[str, Any]], sampl
         "diagnostics": diagnostics,
         "warnings": warnings(diagnostics),
         "samples": samples,
+        "learning_curves": curves,
+        "map": text_map,
         "seconds": work.read("seconds", {}),
+        "peak_memory": work.read("peak_memory", {}),
+        "machine": describe_machine(work.device, work.bf16),
     }
 
 

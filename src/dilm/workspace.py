@@ -19,7 +19,7 @@ from .durable import whole_file, write_json
 from .evaluation.learners import make_learners
 from .evaluation.protocol import Evaluator
 from .evaluation.training_sets import method_name
-from .models.compute import default_device, derived_seed, native_bf16, release_memory
+from .models.compute import default_device, derived_seed, native_bf16, peak_memory, release_memory
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
@@ -79,7 +79,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the block's wall time to the run's times, also when it is interrupted."""
+        """Adds the block's wall time to the run's times, and notes the peak of memory, also when it is interrupted."""
         start = time.monotonic()
         try:
             yield
@@ -87,6 +87,10 @@ class Workspace:
             times = self.read("seconds", {})
             times[stage] = round(times.get(stage, 0) + time.monotonic() - start, 1)
             self.write("seconds", times)
+            peaks = self.read("peak_memory", {})
+            now, before = peak_memory(), peaks.get(stage, {})
+            peaks[stage] = {kind: max(value, before.get(kind, 0)) for kind, value in now.items()}
+            self.write("peak_memory", peaks)
         release_memory()
 
     @property

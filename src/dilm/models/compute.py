@@ -7,6 +7,8 @@ import ctypes
 import gc
 import hashlib
 import math
+import os
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -22,6 +24,13 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def describe_machine(device: torch.device, bf16: bool) -> str:
+    """`2 CPU cores, bfloat16`, with the GPU's name where there is one."""
+    gpu = {"cuda": torch.cuda.get_device_name, "mps": lambda: "Apple GPU"}.get(device.type)
+    parts = [*([gpu()] if gpu else []), f"{os.cpu_count()} CPU cores", "bfloat16" if bf16 else "float32"]
+    return ", ".join(parts)
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -49,6 +58,19 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # glibc's; others have none
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak_memory() -> dict[str, int]:
+    """Bytes at the highest since the process began: {"ram"} resident, {"gpu"} allocated; left out if unknown."""
+    found = {}
+    with contextlib.suppress(ImportError):  # Windows has no such module
+        import resource
+
+        units = 1 if sys.platform == "darwin" else 1024
+        found["ram"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * units
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.max_memory_allocated()
+    return found
 
 
 @contextlib.contextmanager

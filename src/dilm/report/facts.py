@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from ..diagnostics import words
+from ..evaluation.statistics import set_means
+from ..progress import clock
 from ..run_folder import Run, read_set, text_row
+from ..task import TextInput
+from .command import command
 from .source import source_card
 
 Facts = dict[str, Any]
@@ -17,36 +23,37 @@ METHOD_NAMES = {
     "full": "all training texts",
 }
 SHOWN_PER_CLASS = 50
+NEAREST_SHOWN = 10
+UNKNOWN_LICENCE = "unknown to dilm; it applies to the texts as far as it reaches"
+KEPT = ("seconds", "diagnostics", "warnings", "samples", "notes", "label_names", "split_sizes", "task")
+ADDED = ("learning_curves", "map", "peak_memory", "machine")
+"""Keys of results.json that runs of earlier versions do not have."""
 
 
 def run_facts(run: Run) -> Facts:
-    """Facts of a finished run: what was distilled, how well, the texts themselves, diagnostics, costs, settings."""
+    """Facts of a finished run: what was distilled, how well, the texts themselves, diagnostics, costs, settings.
+
+    Made from results.json, config.yaml, the sets, and overlap.json where it is there.
+    """
     results, config = run.results, run.config
+    overlap, summary = _overlap(run), _with_set_means(results["summary"], results["rows"])
+    texts, card = first_set_texts(run, overlap), source_card(config["task"], run.output_dir)
     return {
-        "task": results["task"],
+        **{key: results[key] for key in KEPT},
+        **{key: results.get(key, {}) for key in ADDED},
         "source": config["task"],
-        "source_card": source_card(config["task"], run.output_dir),
-        "overlap": _overlap(run),
-        "label_names": results["label_names"],
-        "split_sizes": results["split_sizes"],
+        "source_card": card,
+        "licence": card.get("license_name") or card.get("license"),
         "test_split": "held-out test" if results["test_split"] == "carved" else results["test_split"],
-        "notes": results["notes"],
-        "dpc": config["dpc"],
-        "sets": config["sets"],
-        "preset": config["preset"],
-        "seed": config["seed"],
-        "generator": config["generator"],
-        "learner": config["learner"],
-        "summary": results["summary"],
-        "tables": summary_tables(results["summary"]),
-        "warnings": results["warnings"],
-        "diagnostics": results["diagnostics"],
-        "samples": results["samples"],
-        "seconds": results["seconds"],
-        "versions": config["versions"],
+        **{key: config[key] for key in ("dpc", "sets", "preset", "seed", "generator", "learner", "versions")},
+        "summary": summary,
+        "tables": summary_tables(summary),
         "folder": str(run.output_dir),
-        "texts": first_set_texts(run),
-        "has_pairs": any("text_pair" in row for rows in first_set_texts(run).values() for row in rows),
+        "texts": texts,
+        "has_pairs": any("text_pair" in row for rows in texts.values() for row in rows),
+        "overlap": overlap and {**overlap, "nearest": nearest_pairs(texts)},
+        "command": command(config),
+        "configuration": (run.output_dir / "config.yaml").read_text(encoding="utf-8"),
     }
 
 
@@ -67,6 +74,20 @@ def summary_tables(summary: list[Facts]) -> list[Facts]:
         cells = {(line["method"], line["dpc"]): line for line in lines}
         tables.append({"learner": learner, "sizes": sizes, "methods": methods, "full": full, "cells": cells})
     return tables
+
+
+def _with_set_means(summary: list[Facts], rows: list[Facts]) -> list[Facts]:
+    def of(line: Facts) -> list[float]:
+        return set_means(
+            [row for row in rows if all(row[key] == line[key] for key in ("learner", "dpc", "method"))]
+        ).tolist()
+
+    return [{**line, "set_means": of(line)} for line in summary]
+
+
+def method_name(method: str) -> str:
+    """A method for people."""
+    return METHOD_NAMES.get(method, method)
 
 
 def cell_text(line: Facts | None) -> str:
@@ -98,13 +119,58 @@ def gains(summary: list[Facts]) -> list[str]:
     return sentences
 
 
-def first_set_texts(run: Run) -> dict[str, list[Facts]]:
-    """The texts of the first set of the largest size, by class name (at most SHOWN_PER_CLASS a class)."""
+def headline(facts: Facts) -> list[tuple[str, str]]:
+    """The figures that come first, each with its words: how few texts, how well learners do on them, how long."""
+    largest, classes = max(facts["dpc"]), len(facts["label_names"])
+    found = [(f"{largest * classes:,}", f"texts that stand in for {facts['split_sizes']['train']:,}")]
+    for part in facts["tables"]:
+        own, full = part["cells"].get((part["methods"][0], largest)), part["full"]
+        if own:
+            ceiling = f", on all training texts {100 * full['mean']:.1f}" if full else ""
+            found.append((f"{100 * own['mean']:.1f} %", f"accuracy of {part['learner']} trained on them{ceiling}"))
+    peak = max((stage.get("ram", 0) for stage in facts["peak_memory"].values()), default=0)
+    on = "".join(f", {part}" for part in (facts["machine"], f"{memory_size(peak)} at most" if peak else "") if part)
+    return [*found, (clock(sum(facts["seconds"].values())), f"from the data to this page{on}")]
+
+
+def memory_size(number: int) -> str:
+    """Bytes for people."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+# The texts
+
+
+def first_set_texts(run: Run, overlap: Facts | None = None) -> dict[str, list[Facts]]:
+    """The texts of the first set of the largest size, by class name (at most SHOWN_PER_CLASS a class).
+
+    Each is {"text", "text_pair"?, "words"}, and with the overlap {"nearest_text", "char_similarity", "shared_words",
+    "exact"}.
+    """
     files = run.set_files()
     texts, labels = read_set(files[max(files)][0])
+    near = {} if overlap is None else {_key(row["text"]): row for row in overlap["distilled"]}
     shown: dict[str, list[Facts]] = {name: [] for name in run.results["label_names"]}
     for text, label in zip(texts, labels, strict=True):
         members = shown[run.results["label_names"][label]]
         if len(members) < SHOWN_PER_CLASS:
-            members.append(text_row(text))
+            found = near.get(_key(text), {})
+            known = {key: found[key] for key in ("nearest_text", "char_similarity", "shared_words", "exact") if found}
+            members.append(text_row(text) | {"words": len(words(text))} | known)
     return shown
+
+
+def _key(text: Any) -> Any:
+    return text if isinstance(text, str) else tuple(text)
+
+
+def nearest_pairs(texts: dict[str, list[Facts]]) -> list[Facts]:
+    """Of the texts shown, those nearest to a training text: the longest shared runs of words first."""
+    rows = [{"label_name": name, **row} for name, members in texts.items() for row in members if "nearest_text" in row]
+    rows.sort(key=lambda row: (-row["exact"], -row["shared_words"], -row["char_similarity"]))
+    return rows[:NEAREST_SHOWN]
+
+
+def in_one_line(text: TextInput | Sequence[str]) -> str:
+    """A text, or both of a pair, in one line."""
+    return " | ".join(" ".join(part.split()) for part in ([text] if isinstance(text, str) else text))

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..progress import Reporter, clock
-from .facts import METHOD_NAMES, Facts, cell_text, gains
+from ..run_folder import row_text
+from .facts import METHOD_NAMES, Facts, cell_text, gains, in_one_line, method_name
 
 TEXTS_SHOWN = 3
 CLASSES_SHOWN = 4
@@ -19,7 +20,7 @@ def print_summary(facts: Facts, reporter: Reporter) -> None:
     say(f"distilled texts of set 0, {max(facts['dpc'])} per class, some of them:")
     for name, rows in list(facts["texts"].items())[:CLASSES_SHOWN]:
         for row in rows[:TEXTS_SHOWN]:
-            say(f"  [{name}] {' | '.join(' '.join(value.split()) for value in row.values())}")
+            say(f"  [{name}] {in_one_line(row_text(row))}")
     if len(facts["texts"]) > CLASSES_SHOWN:
         say(f"  ... and {len(facts['texts']) - CLASSES_SHOWN} more classes")
     say()
@@ -50,7 +51,7 @@ def summary_table(facts: Facts) -> Table:
             known = next(cell for cell in cells if cell)
             values = [Text(cell_text(cell)) for cell in cells]
             counts = [str(known["sets"]), str(known["runs"])]
-            table.add_row(Text(part["learner"]), Text(METHOD_NAMES.get(method) or method), *values, *counts)
+            table.add_row(Text(part["learner"]), Text(method_name(method)), *values, *counts)
         if part["full"]:
             filler = [Text("") for _ in sizes[1:]]
             table.add_row(Text(part["learner"]), METHOD_NAMES["full"], Text(cell_text(part["full"])), *filler, "", "1")
