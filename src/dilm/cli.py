@@ -29,7 +29,7 @@ from .errors import GenerationError, InputError
 from .interruption import Terminated, heeded_interruptions
 from .parsing import completion, parse
 from .parsing import values as shallow
-from .places import check_place
+from .places import check_place, check_run
 from .plain_text import from_markdown, visible
 from .spread import spread
 
@@ -268,6 +268,18 @@ def doctor(arguments: list[str]) -> int:
     from .doctor import doctor as run
 
     return 0 if run(parsed.quick) else 1
+
+
+def report(arguments: list[str]) -> int:
+    """The verb `report`."""
+    parsed = parse(ReportArguments, "report", arguments)
+    check_run(parsed.run)
+    quiet_libraries()
+    from .progress import Reporter
+    from .report.write import remake_report
+
+    remake_report(parsed.run, Reporter(parsed.quiet))
+    return 0
 
 
 def quiet_libraries() -> None:
