@@ -47,7 +47,7 @@ def main(folder: str) -> None:
         shown = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
         browser.quit()
         picture = Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")
-        picture.quantize(128, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+        picture.save(IMAGES / f"{name}.png", optimize=True)
         print(IMAGES / f"{name}.png", *picture.size)
 
 

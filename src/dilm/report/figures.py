@@ -183,6 +183,7 @@ def _line(axes: Axes, points: Sequence[Facts], key: str, ylabel: str, index: int
         style |= {"marker": MARKERS[index], "markersize": 4}
     axes.plot([point["step"] for point in known], [point[key] for point in known], color=COLOURS[index], **style)
     axes.set(xlabel="step", ylabel=ylabel)
+    axes.locator_params("x", integer=True)
     axes.grid(axis="y")
 
 
