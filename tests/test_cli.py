@@ -12,9 +12,10 @@ import time
 import pytest
 from test_distill import TINY
 
-from dilm.cli import FORMS, VERBS, main, nested
+from dilm.cli import main
 from dilm.config import flatten
 from dilm.reviews import generate
+from dilm.verbs import FORMS, VERBS, nested
 
 
 def dilm(*arguments, **kwargs):

@@ -20,11 +20,12 @@ from markdown_it import MarkdownIt
 from test_distill import TINY
 
 import dilm
-from dilm.cli import FORMS, main, nested
+from dilm.cli import main
 from dilm.config import flatten
 from dilm.models import offline
 from dilm.parsing import parse
 from dilm.reviews import generate
+from dilm.verbs import FORMS, nested
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/tutorial.md", "docs/tutorial-python.md")

@@ -10,7 +10,6 @@ from test_distill import tiny_run
 from test_pool import config, row
 
 from dilm import pool as pools
-from dilm.cli import distill_settings
 from dilm.errors import GenerationError
 from dilm.overlap import (
     WORD,
@@ -22,6 +21,7 @@ from dilm.overlap import (
     summary,
 )
 from dilm.pool import candidates, selected, with_shared_words
+from dilm.verbs import distill_settings
 
 sentences = st.lists(st.sampled_from(list("abcd")), max_size=9).map(" ".join)
 

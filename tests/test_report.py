@@ -15,7 +15,7 @@ import pytest
 import yaml
 from test_distill import tiny_run
 
-from dilm.cli import distill_settings, main
+from dilm.cli import main
 from dilm.config import load_config
 from dilm.diagnostics import CURVE_POINTS, describe_matching, learning_curve
 from dilm.report.command import command
@@ -25,6 +25,7 @@ from dilm.report.html import html_page
 from dilm.report.markdown import markdown_report
 from dilm.run_folder import Run, as_yaml, plain
 from dilm.text_map import MOST, project, sample
+from dilm.verbs import distill_settings
 
 RENDERINGS = ("report.html", "report.md", "report.json")
 

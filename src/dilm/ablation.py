@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import stages
+from . import closing, stages
 from .config import DistillConfig, load_config
 from .durable import whole_file, whole_folder, write_json
 from .errors import InputError
@@ -115,9 +115,9 @@ def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter)
     sets = [
         dataclasses.replace(one, method=name)
         for name, variant in workspaces.items()
-        for one in stages.distilled_sets(variant)
+        for one in closing.distilled_sets(variant)
     ]
-    planned = evaluator.plan([*sets, *stages.baseline_sets(work, learner)], config.evaluation.fine_tuned_sets)
+    planned = evaluator.plan([*sets, *closing.baseline_sets(work, learner)], config.evaluation.fine_tuned_sets)
     missing = store.missing(planned)
     runs = store.keep(evaluator.run(missing))
     for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):

@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from . import stages
+from . import closing, stages
 from .config import DistillConfig, flatten, load_config
 from .durable import write_json
 from .errors import InputError
@@ -101,12 +101,12 @@ def run(work: Workspace) -> Run:
     after = work.first(lambda: show_samples(work, trained, "after"))
     pool = stages.write_texts(work, trained, learner)
     work.first(lambda: stages.select_sets(work, pool, learner))
-    work.first(lambda: measure_overlap(work, stages.distilled_sets(work), learner))
-    rows = stages.evaluate(work, learner)
+    work.first(lambda: measure_overlap(work, closing.distilled_sets(work), learner))
+    rows = closing.evaluate(work, learner)
 
     def finish() -> None:
         text_map = measure_map(work, pool, learner)
-        results = stages.results(work, pool, rows, {"before": before, "after": after}, text_map)
+        results = closing.results(work, pool, rows, {"before": before, "after": after}, text_map)
         write_json(work.folder / "results.json", results)
         log_results(work, results["summary"])
         write_report(Run(work.folder), work.reporter)
