@@ -7,7 +7,6 @@ reason, and is still put to its own parser.
 
 import dataclasses
 import functools
-import gc
 import json
 import re
 import shlex
@@ -65,9 +64,7 @@ def place(tmp_path, hub_models, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.setattr(offline, "minilm_folder", lambda: Path(hub_models[1]))  # what `offline` stands for here
     monkeypatch.chdir(folder)
-    gc.freeze()  # stages collect garbage often; there is none among the million objects that the imports made
-    yield folder
-    gc.unfreeze()
+    return folder
 
 
 def tiny(words, settings):

@@ -15,6 +15,7 @@ from .errors import InputError
 from .evaluation.protocol import in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
+from .models.compute import libraries_set_aside
 from .pipeline import check
 from .progress import LogFormat, Reporter
 from .run_folder import open_run_folder, versions
@@ -61,7 +62,7 @@ def ablate(
         raise InputError("an ablation of stage 2 needs a stage 2; give gradient_matching.max_steps above 0")
     folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet, log_format)
     workspaces: dict[str, Workspace] = {}
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, libraries_set_aside():
         for name, changes in VARIANTS.items():
             first = workspaces.get("dilm")
             workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, first, held)

@@ -24,6 +24,7 @@ from .config import DistillConfig, flatten, load_config
 from .durable import write_json
 from .errors import InputError
 from .evaluation.learners import parse_learner
+from .models.compute import libraries_set_aside
 from .models.loading import check_model
 from .models.lora import check_lora
 from .models.offline import OFFLINE, resolve
@@ -71,6 +72,7 @@ def distill(
         folder = broadcast_object_list([opened])[0]
         work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process, log_format))
         held.enter_context(tracked(work))
+        held.enter_context(libraries_set_aside())
         announce(work, origins)
         return run(work)
 
