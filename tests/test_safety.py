@@ -1,7 +1,9 @@
 """A stranger's folders: nothing is written outside, nothing damaged is a traceback; and nobody is asked or told."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -44,6 +46,37 @@ def test_a_folder_of_selections_with_links_is_refused(task, hub_models, tmp_path
             task, method="random", dpc=2, sets=1, output_dir=tmp_path / "sets", learner=hub_models[1], quiet=True
         )
     assert not any((tmp_path / "precious").iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "- a", "batch_size: 8\n"])
+def test_a_project_with_a_config_yaml_of_its_own_is_left_alone(task, config, hub_models, tmp_path, content):
+    files = {"config.yaml": content, "README.md": "mine", "src/.a.partial": "mine"}
+    for name, text in files.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text(text)
+    for resume, said in ((False, "is not empty and holds no run"), (True, "holds no run to go on with")):
+        with pytest.raises(InputError, match=said), open_run_folder(task, config, "embedded", resume=resume):
+            pass
+    with pytest.raises(InputError, match="is not empty and holds no selection"):
+        dilm.select(task, method="random", dpc=2, output_dir=config.output_dir, learner=hub_models[1], quiet=True)
+    there = {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert {str(path.relative_to(tmp_path / "run")): path.read_text() for path in there} == files
+
+
+@pytest.mark.parametrize("left", ["generator/config.json", "dpc_2/dataset_0.jsonl", "results.json"])
+def test_a_run_without_its_checkpoints_is_not_gone_on_with(task, config, left):
+    with open_run_folder(task, config, "embedded", resume=False) as folder:
+        (folder / left).parent.mkdir(exist_ok=True)
+        (folder / left).write_text("{}")
+    shutil.rmtree(folder / "checkpoints")
+    recorded = (folder / "config.yaml").read_bytes()
+    for changes, resume in (({"seed": 5}, False), ({}, True)):
+        with (
+            pytest.raises(InputError, match=r"without its checkpoints/.*put them back, or pass another --output-dir"),
+            open_run_folder(task, dataclasses.replace(config, **changes), "embedded", resume=resume),
+        ):
+            pass
+    assert (folder / "config.yaml").read_bytes() == recorded and not (folder / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("content", ["[" * 400, "a: [", "\x00", "!!python/object/apply:os.mkdir [exploded]", "\ud800"])

@@ -147,14 +147,14 @@ def _learn_embeddings(
 def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder with its settings, or check that it holds sets of the same ones."""
     path = folder / SETTINGS
-    if not path.is_file() and folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
+    if _settings(path) is None and folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
         raise InputError(f"{folder} is not empty and holds no selection; pass another --output-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):  # of two processes the first decides what the folder is for
             check_links(folder)
-            there = read_record(path) if path.is_file() else None
-            if not isinstance(there, dict):
+            there = _settings(path)
+            if there is None:
                 write_text(path, as_yaml(settings | {"versions": versions()}))
                 return
     except OSError as error:
@@ -163,6 +163,12 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)
         raise InputError(f"{folder} holds other sets ({shown}); pass another --output-dir")
+
+
+def _settings(path: Path) -> dict[str, Any] | None:
+    """What the file holds, if a selection wrote it: many a project has a config.yaml."""
+    there = read_record(path) if path.is_file() else None
+    return there if isinstance(there, dict) and "method" in there else None
 
 
 def _read_candidates(path: Path, task: Task, keep: str) -> tuple[list[TextInput], np.ndarray]:

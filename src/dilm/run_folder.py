@@ -96,6 +96,9 @@ MAY_DIFFER = (
 )
 """Settings that a run may go on with other values of: they change no set, and evaluation runs what is missing."""
 
+MADE = ("generator", "pool.parquet", "dpc_*", "overlap.json", "results.json")
+"""What the stages of a run leave beside its checkpoints."""
+
 
 @contextlib.contextmanager
 def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool) -> Iterator[Path]:
@@ -124,7 +127,13 @@ def _check_place(folder: Path, must_hold_run: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; pass another --output-dir")
     check_links(folder)
-    if isinstance(_record(folder), dict):
+    if _record(folder) is not None:
+        made = next((path for name in MADE for path in folder.glob(name)), None)
+        if made and not _is_begun(folder):
+            raise InputError(
+                f"{folder} holds {made.name} of a run without its checkpoints/, and no run can go on without them; put "
+                "them back, or pass another --output-dir"
+            )
         return
     if must_hold_run:
         raise InputError(f"{folder} holds no run to go on with; leave --resume out to start one there")
@@ -132,16 +141,22 @@ def _check_place(folder: Path, must_hold_run: bool) -> None:
         raise InputError(f"{folder} is not empty and holds no run of dilm; pass another --output-dir")
 
 
-def _record(folder: Path) -> Any:
-    """What the folder's config.yaml holds, if there is one."""
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What the folder's config.yaml holds, if a run wrote it: many a project has a file of that name."""
     known = folder / "config.yaml"
-    return read_record(known) if known.exists() else None
+    there = read_record(known) if known.exists() else None
+    return there if isinstance(there, dict) and {"preset", "task_fingerprint"} <= there.keys() else None
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a stage has left anything to go on from."""
+    return any((folder / "checkpoints").glob("[!.]*"))
 
 
 def _write_record(folder: Path, record: dict[str, Any], resume: bool) -> None:
     """Write config.yaml; InputError if the folder holds a run that is another one, or not to be gone on with."""
     there, record = _record(folder), record | {"versions": versions()}
-    if isinstance(there, dict) and any((folder / "checkpoints").glob("[!.]*")):
+    if there is not None and _is_begun(folder):
         if not resume:
             raise InputError(f"{folder} holds a run already; pass --resume to go on with it, or another --output-dir")
         record["versions"] = there.get("versions")
