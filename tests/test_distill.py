@@ -17,6 +17,7 @@ from dilm import InputError, run_folder
 from dilm.config import DistillConfig
 from dilm.errors import GenerationError
 from dilm.locks import locked
+from dilm.pipeline import prepare
 from dilm.progress import Reporter
 from dilm.reviews import generate
 from dilm.workspace import Workspace
@@ -145,6 +146,20 @@ def test_config_yaml_makes_the_run_again(run, task, hub_models, tmp_path):
     assert again.results["rows"] == run.results["rows"] and again.results["summary"] == run.results["summary"]
     for name in WEIGHTS:
         assert (again.output_dir / name).read_bytes() == (run.output_dir / name).read_bytes(), name
+
+
+def test_columns_that_load_task_was_given_are_recorded(hub_models, tmp_path):
+    rows = [{"title": "a", "review": row["text"], "stars": row["label"] + 1} for row in generate(100, seed=8)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = dilm.load_task(tmp_path / "mine.jsonl", text="review", label="stars")
+    models = {"generator": hub_models[0], "learner": hub_models[1], "output_dir": str(tmp_path / "run")}
+    _, settings, origins = prepare(task, "embedded", None, models)
+    assert origins["text"] == origins["label"] == "given" and origins["text_pair"] == "default"
+    with run_folder.open_run_folder(task, settings, "embedded", resume=False) as folder:
+        recorded = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (recorded["text"], recorded["text_pair"], recorded["label"]) == ("review", None, "stars")
+    again, same, _ = prepare(None, "embedded", folder / "config.yaml", {"output_dir": str(folder)})
+    assert again.fingerprint == task.fingerprint and same == settings
 
 
 def test_another_seed_gives_other_texts_weights_and_results(run, task, hub_models, tmp_path):

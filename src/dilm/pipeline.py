@@ -88,6 +88,9 @@ def prepare(
     source = settings.task if task is None else task
     # Splits do not depend on the run's seed: runs of several seeds are tested on the same texts.
     loaded = load_task(source, text=settings.text, text_pair=settings.text_pair, label=settings.label)
+    if loaded is task:  # its columns were named to load_task: the record is to load the same ones
+        settings = dataclasses.replace(settings, **loaded.columns)
+        origins |= {key: "given" for key, column in loaded.columns.items() if column is not None}
     check(loaded, settings)
     return loaded, settings, origins
 

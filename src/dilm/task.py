@@ -8,7 +8,7 @@ Every problem with the input is an InputError; what is sound but odd is counted 
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,6 +59,8 @@ class Task:
     """Where test came from: "test", "validation" or "carved"."""
     notes: tuple[str, ...] = ()
     """What a person should know about the loading: "train: dropped 3 rows with an empty text"."""
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """text, text_pair and label as `load_task` was given them: with `source`, what loads the task again."""
     _labels: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _hashes: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
@@ -205,7 +207,8 @@ def _build(source: Source, given: str, asked: tuple[str | None, str | None, str 
     notes += balance(classes, train.labels, dev.labels, test.labels)
     splits = {"train": train, "dev": dev, "test": test}
     chosen = {split: rows.table.select(rows.indices) for split, rows in splits.items()}
-    task = Task(name=source.name, source=given, test_split=test_split, notes=tuple(notes), **chosen)
+    told: dict[str, str | None] = {"text": asked[0], "text_pair": asked[1], "label": asked[2]}
+    task = Task(source.name, given, **chosen, test_split=test_split, notes=tuple(notes), columns=told)
     task._labels.update({split: rows.labels for split, rows in splits.items()})
     task._hashes.update({split: rows.hashes for split, rows in splits.items()})
     return task
