@@ -140,3 +140,35 @@ def test_only_finished_runs_with_a_card_are_pushed(folder, tmp_path, capsys):
     assert main(["push", str(tmp_path), "--repo-id", "me/tiny"]) == 2
     assert "no finished run" in told(capsys)
     assert json.loads((folder / "results.json").read_text())["task"]
+
+
+def test_a_run_with_a_link_inside_is_not_pushed(hub, folder, tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    (folder / "dpc_2/dataset_9.jsonl").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match=r"dataset_9\.jsonl is a link \(to .*secret\)"):
+        dilm.push(folder, "me/tiny")
+    assert hub.log == [] and hub.repositories == {}
+
+
+@pytest.mark.parametrize("gone", ["generator", "generator/model.safetensors"])
+def test_a_generator_that_is_not_there_is_told_before_anything_is_uploaded(hub, folder, gone):
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(InputError, match=r"has no weights in generator/; put it back, or push without"):
+        dilm.push(folder, "me/tiny", generator_repo_id="me/tiny-gpt")
+    assert hub.log == [] and hub.repositories == {}
+
+
+def test_a_public_repository_of_the_generator_stops_a_private_push_of_the_data_too(hub, finished_run):
+    dilm.push(finished_run, "me/other", generator_repo_id="me/tiny-gpt")
+    hub.log.clear()
+    with pytest.raises(InputError, match="model me/tiny-gpt is there and is public"):
+        dilm.push(finished_run, "me/tiny", private=True, generator_repo_id="me/tiny-gpt")
+    assert not [entry for entry in hub.log if entry[0] == "commit"]
+
+
+def test_an_unreadable_card_is_not_told_as_the_hubs_fault(hub, folder):
+    (folder / "README.md").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"README\.md is no text in UTF-8.*dilm report"):
+        dilm.push(folder, "me/tiny")
+    assert hub.log == []

@@ -21,7 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from .errors import InputError
 from .report.card import FOLDER, generator_card
 from .report.facts import run_facts
-from .run_folder import Run
+from .run_folder import Run, check_links
 
 SETS = "dpc_*/dataset_*.jsonl"
 PUSHED = (SETS, "results.json", "config.yaml")
@@ -39,44 +39,70 @@ def push(
     not go, and the card takes the place of the one there. private: of new repositories. generator_repo_id: `user/name`
     of a model repository for the generator.
 
-    Returns the addresses. Raises InputError for a malformed id, without login, where the Hub refuses or cannot be
-    reached; and, with private, for a repository that is public already.
+    Returns the addresses. Raises InputError, before anything is uploaded, for a malformed id, a link in the folder, a
+    card or weights that are missing, without login, and, with private, for a repository that is public already; and
+    where the Hub refuses or cannot be reached.
     """
     opened = run if isinstance(run, Run) else Run(Path(run))
     for one in (repo_id, generator_repo_id):
         _check_id(one)
-    folder, card = opened.output_dir, opened.output_dir / "README.md"
-    if not card.exists():
-        raise InputError(f"{folder} has no README.md, which is the dataset card; write it with dilm report {folder}")
+    # What lies here is read before anything is asked of the Hub: what is wrong with it stops nothing half way.
+    folder = opened.output_dir
+    check_links(folder)
+    card = _own_card(folder)
+    files = _additions({str(path.relative_to(folder)): path for one in PUSHED for path in sorted(folder.glob(one))})
+    if generator_repo_id is not None:
+        facts, weights = run_facts(opened), _generator_files(folder)
     with _readable_errors(folder):
         api = huggingface_hub.HfApi(library_name="dilm")
         api.whoami()
-        dataset = str(api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id)
-        text = card.read_text(encoding="utf-8").replace(FOLDER, dataset)
+        dataset = _repository(api, repo_id, "dataset", private)
+        text = card.replace(FOLDER, dataset)
         DatasetCard(text).validate()
-        files = {str(path.relative_to(folder)): path for pattern in PUSHED for path in sorted(folder.glob(pattern))}
-        places = [_put(api, dataset, "dataset", files, SETS, text, private)]
+        uploads = [(dataset, "dataset", files, SETS, text)]
         if generator_repo_id is not None:
-            model = str(api.create_repo(generator_repo_id, private=private or None, exist_ok=True).repo_id)
-            text = generator_card(run_facts(opened), dataset).replace(FOLDER, model)
+            model = _repository(api, generator_repo_id, "model", private)
+            text = generator_card(facts, dataset).replace(FOLDER, model)
             ModelCard(text).validate()
-            files = {path.name: path for path in sorted((folder / "generator").iterdir()) if path.is_file()}
-            places.append(_put(api, model, "model", files, WEIGHTS, text, private))
-    return places
+            uploads.append((model, "model", weights, WEIGHTS, text))
+        return [_put(api, *upload) for upload in uploads]
 
 
-def _put(api: Any, repo_id: str, repo_type: str, files: dict[str, Path], owned: str, card: str, private: bool) -> str:
+def _own_card(folder: Path) -> str:
+    path = folder / "README.md"
+    again = f"write it with dilm report {folder}"
+    if not path.exists():
+        raise InputError(f"{folder} has no README.md, which is the dataset card; {again}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 ({error}); {again}") from None
+
+
+def _generator_files(folder: Path) -> list[CommitOperationAdd]:
+    files = {path.name: path for path in sorted(folder.glob("generator/*")) if path.is_file()}
+    if not any(name.endswith(".safetensors") for name in files):
+        raise InputError(f"{folder} has no weights in generator/; put it back, or push without --generator-repo-id")
+    return _additions(files)
+
+
+def _additions(files: dict[str, Path]) -> list[CommitOperationAdd]:
+    return [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+
+
+def _repository(api: Any, repo_id: str, repo_type: str, private: bool) -> str:
+    """Makes the repository where it is not there; its full id."""
+    made = str(api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True).repo_id)
+    if private and not api.repo_info(made, repo_type=repo_type).private:
+        raise InputError(f"{repo_type} {made} is there and is public; make it private on the Hub, or name another")
+    return made
+
+
+def _put(api: Any, repo_id: str, repo_type: str, files: list[CommitOperationAdd], owned: str, card: str) -> str:
     """The files, without what an earlier push left of the pattern `owned`; then the card. Returns the address."""
-    info = api.repo_info(repo_id, repo_type=repo_type)
-    if private and not info.private:
-        raise InputError(f"{repo_type} {repo_id} is there and is public; make it private on the Hub, or name another")
-    there = api.list_repo_files(repo_id, repo_type=repo_type)
-    gone = [name for name in there if fnmatch.fnmatch(name, owned) and name not in files]
-    operations = [
-        *(CommitOperationDelete(name) for name in gone),
-        *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
-    ]
-    api.create_commit(repo_id, operations, commit_message="Files of a dilm run", repo_type=repo_type)
+    there, ours = api.list_repo_files(repo_id, repo_type=repo_type), {file.path_in_repo for file in files}
+    gone = [CommitOperationDelete(name) for name in there if fnmatch.fnmatch(name, owned) and name not in ours]
+    api.create_commit(repo_id, [*gone, *files], commit_message="Files of a dilm run", repo_type=repo_type)
     readme = CommitOperationAdd("README.md", card.encode())
     api.create_commit(repo_id, [readme], commit_message="Card of a dilm run", repo_type=repo_type)
     return f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"

@@ -165,12 +165,12 @@ def _write_record(folder: Path, record: dict[str, Any], resume: bool) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """InputError for a link inside a folder that is written to: nothing is to land elsewhere."""
+    """InputError for a link inside a folder that is written to or uploaded: nothing is to land elsewhere."""
     link = next((path for path in folder.rglob("*") if path.is_symlink()), None)
     if link is not None:
         raise InputError(
-            f"{link} is a link (to {link.resolve()}); nothing is written through links inside {folder}: put what it "
-            "points to in its place"
+            f"{link} is a link (to {link.resolve()}); nothing is written through links inside {folder}, "
+            "nor uploaded: put what it points to in its place"
         )
 
 
