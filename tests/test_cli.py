@@ -7,9 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import PATIENCE, wait_for
 from test_distill import TINY
 
 from dilm.cli import main
@@ -205,12 +205,10 @@ def test_an_interrupted_run_says_how_to_go_on(csv, hub_models, tmp_path, number,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
-        deadline = time.monotonic() + 100
-        while not (tmp_path / "run/checkpoints/full_data.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.send_signal(number)
         try:
-            _, told = process.communicate(timeout=60)
+            wait_for(tmp_path / "run/checkpoints/full_data.json", process)
+            process.send_signal(number)
+            _, told = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == code

@@ -1,5 +1,6 @@
 """A folder is one process's at a time, and nobody's once that process is dead."""
 
+import select
 import subprocess
 import sys
 
@@ -45,12 +46,14 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
         pass
 
 
-def test_who_waits_gets_the_folder_afterwards(tmp_path, holder):
-    command = [sys.executable, "-c", HOLD.replace("sys.argv[1])", "sys.argv[1]), wait=True"), str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as waiting:
-        assert waiting.poll() is None and holder.poll() is None
+def test_who_waits_gets_the_folder_afterwards_and_not_before(tmp_path, holder):
+    waits = HOLD.replace("with", 'print("waits", flush=True)\nwith').replace("sys.argv[1])", "sys.argv[1]), wait=True")
+    command = [sys.executable, "-c", waits, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as waiting:
+        assert waiting.stdout and waiting.stdout.readline() == b"waits\n"
+        assert select.select([waiting.stdout], [], [], 0.5)[0] == [], "it has, or has given up, what another holds"
         holder.communicate("")
-        assert waiting.stdout and waiting.stdout.readline() == "held\n"
+        assert waiting.stdout.readline() == b"held\n"
         waiting.kill()
 
 

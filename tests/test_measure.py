@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
+from patience import PATIENCE
 
 import dilm
 from dilm import InputError
@@ -116,7 +117,7 @@ def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, 
         [sys.executable, "-m", "dilm", *command, "--num-processes", "2", "--output", str(tmp_path / "two.json")],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("## mine") == 1  # one process speaks

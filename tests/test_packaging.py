@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import PATIENCE
 from test_distill import TINY
 
 import dilm
@@ -32,7 +33,7 @@ def wheel(tmp_path_factory):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     built = subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", str(source)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "build", "--no-isolation", str(source)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert built.returncode == 0, built.stdout + built.stderr
     (path,) = (source / "dist").glob("*.whl")
@@ -46,7 +47,7 @@ def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fresh") / "env"
     venv.create(folder, with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet", "--no-deps"]
-    subprocess.run([*command, "--no-index", str(wheel)], check=True, timeout=300)
+    subprocess.run([*command, "--no-index", str(wheel)], check=True, timeout=PATIENCE)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
@@ -55,7 +56,7 @@ def installed(wheel, tmp_path_factory):
 def outside(command, folder):
     """Run in a folder that is not the checkout, and without a path into it."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_the_wheel_holds_what_the_source_tree_holds(wheel):

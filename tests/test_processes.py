@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from patience import PATIENCE
 from safetensors.numpy import load_file
 from test_distill import TINY
 
@@ -33,7 +34,7 @@ def settings(hub_models, tmp_path):
 def distill(settings, folder, *options, processes=1):
     command = [sys.executable, "-m", "dilm", "distill", "reviews", "--config", str(settings)]
     command += ["--output-dir", str(folder), "--num-processes", str(processes), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def exact_part(name, values):
@@ -93,7 +94,7 @@ def test_an_interruption_of_one_process_stops_all_after_the_same_step(settings, 
             assert set(listening) <= {"127.0.0.1", "::1"}, "they talk over the loopback interface alone"
             (second,) = (p for p in family if p.environ().get("RANK") == "1")
             second.send_signal(signal.SIGTERM)
-            said = process.communicate(timeout=60)[0]
+            said = process.communicate(timeout=PATIENCE)[0]
         finally:
             process.kill()
     assert process.returncode == 143 and "interrupted; kept step" in said
