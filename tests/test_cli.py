@@ -175,6 +175,13 @@ def test_help_and_early_errors_import_nothing_heavy(arguments, code):
     assert result.stdout.strip().endswith(f"{code} []")
 
 
+def test_from_python_too_libraries_send_no_usage_statistics():
+    program = "import dilm; from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_TELEMETRY)"
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout == "True\n"
+
+
 def test_public_names_are_pinned():
     import dilm
 

@@ -25,6 +25,13 @@ def test_the_self_test_runs_every_stage_and_leaves_nothing(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir()) and os.environ["DILM_CACHE"] == cache
 
 
+def test_the_self_test_is_the_same_every_time(tmp_path):
+    for folder in ("one", "two"):
+        doctor._tiny_models(tmp_path / folder)
+    for file in ("gpt2/model.safetensors", "bert/model.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
 def test_a_stage_that_fails_is_shown_and_is_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr("dilm.pipeline.distill", lambda *_, **__: 1 // 0)
     monkeypatch.setattr(doctor, "FINDINGS", {"hub": doctor.find_hub})

@@ -138,6 +138,32 @@ def test_a_tracker_that_is_unknown_missing_or_broken_is_told_before_any_work(tas
     assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} <= {".lock"}
 
 
+def test_a_tracker_that_fails_is_told_once_and_ends_neither_the_run_nor_its_interruption(
+    task, tmp_path, monkeypatch, capsys
+):
+    from dilm.config import DistillConfig
+    from dilm.progress import Reporter
+    from dilm.workspace import Workspace
+
+    def fail(*_, **__):
+        raise ConnectionError("no server\nthere")
+
+    board = tracking.LOGGER_TYPE_TO_CLASS["tensorboard"]
+    work = Workspace(task, DistillConfig(report_to=("tensorboard",)), tmp_path, Reporter())
+    monkeypatch.setattr(board, "log", fail)
+    records = [{"loss": float(i)} for i in range(3)]
+    with tracking.tracked(work):
+        for stage in ("stage 1", "stage 2"):
+            assert list(tracking.with_trackers(work, records, stage)) == records
+    monkeypatch.undo()
+    monkeypatch.setattr(board, "finish", fail)
+    with pytest.raises(KeyboardInterrupt), tracking.tracked(work):
+        raise KeyboardInterrupt
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and set(lines) == {lines[0]}
+    assert lines[0].startswith("report_to tensorboard fails") and lines[0].endswith("ConnectionError: no server there")
+
+
 def test_only_every_so_many_steps_are_logged_and_the_last(alone, task, tmp_path):
     from dilm.config import DistillConfig
     from dilm.progress import Reporter

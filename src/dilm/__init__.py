@@ -1,5 +1,6 @@
 """Distil a labelled text dataset into a few texts: the public names. Importing this does not import torch."""
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .run_folder import Run
     from .side_by_side import compare
     from .task import Task, load_task
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # huggingface_hub reads it when it is first imported
 
 __all__ = [
     "DistillConfig",

@@ -207,6 +207,7 @@ def _tiny_models(folder: Path) -> tuple[str, str]:
     """A causal LM and an encoder in folders, as from the Hub."""
     from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
+    from .models.compute import derived_seed, seeded
     from .models.loading import quiet_transformers
     from .models.offline import train_tokenizer
     from .reviews import generate
@@ -215,19 +216,20 @@ def _tiny_models(folder: Path) -> tuple[str, str]:
     tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"})
     end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
     tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "vocab_size": len(tokenizer)}
-    models = {
-        "gpt2": GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=64, n_layer=2, n_head=2, **tokens)),  # type: ignore[arg-type]
-        "bert": BertModel(
-            BertConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                max_position_embeddings=64,
-            )
-        ),
-    }
+    with seeded(derived_seed("doctor")):
+        models = {
+            "gpt2": GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=64, n_layer=2, n_head=2, **tokens)),  # type: ignore[arg-type]
+            "bert": BertModel(
+                BertConfig(
+                    vocab_size=len(tokenizer),
+                    hidden_size=32,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    intermediate_size=64,
+                    max_position_embeddings=64,
+                )
+            ),
+        }
     with quiet_transformers():
         for name, model in models.items():
             model.save_pretrained(folder / name)

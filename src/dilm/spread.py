@@ -7,6 +7,7 @@ meeting place would listen on every interface.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -27,7 +28,8 @@ GRACE = 60.0
 def spread(processes: int, arguments: Sequence[str]) -> int:
     """`dilm ARGUMENTS` in so many processes; returns the exit code, that of the first that fails.
 
-    An interruption is passed on to each once, and they are waited for: they keep what is finished.
+    An interruption is passed on to each once, and they are waited for, however long their step and what they keep of it
+    take; a second one kills them.
     """
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     loopback = "lo0" if sys.platform == "darwin" else "lo"
@@ -52,10 +54,12 @@ def spread(processes: int, arguments: Sequence[str]) -> int:
             return _exit_code(started)
         except (KeyboardInterrupt, Terminated) as interruption:
             _tell(started, signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT)
-            _wait(started, GRACE)
+            print("\nwaiting for the processes to keep what is finished; a second time kills them", file=sys.stderr)
+            _wait(started)
             raise
         finally:
             _tell(started, signal.SIGKILL)
+            _wait(started)
 
 
 def _exit_code(started: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -79,8 +83,8 @@ def _tell(started: Sequence[subprocess.Popen[bytes]], number: int) -> None:
             process.send_signal(number)
 
 
-def _wait(started: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+def _wait(started: Sequence[subprocess.Popen[bytes]], seconds: float = math.inf) -> None:
     deadline = time.monotonic() + seconds
     for process in started:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()) if deadline < math.inf else None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers, get_available_trackers
@@ -36,18 +37,15 @@ def check_trackers(names: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def tracked(work: Workspace) -> Iterator[None]:
     """Inside, the run's trackers are open, in the first process; InputError if one cannot be started."""
-    started: list[GeneralTracker] = []
     try:
         if work.processes.is_main_process:
             for name in filter_trackers(list(check_trackers(work.config.report_to)), work.folder):
-                started.append(_started(work, str(name)))
-        work.trackers = tuple(started)
+                work.trackers = (*work.trackers, _started(work, str(name)))
         yield
     finally:
+        for tracker in work.trackers:
+            _does(work, tracker, tracker.finish)
         work.trackers = ()
-        with contextlib.redirect_stdout(sys.stderr):
-            for tracker in started:
-                tracker.finish()
 
 
 def _started(work: Workspace, name: str) -> GeneralTracker:
@@ -99,9 +97,21 @@ def log_results(work: Workspace, summary: Iterable[dict[str, Any]]) -> None:
 
 
 def log(work: Workspace, values: dict[str, float], step: int) -> None:
-    """Values to all trackers that are open."""
-    for tracker in work.trackers:
-        tracker.log(values, step=step)
+    """Values to all trackers that are open; one that fails gets nothing more."""
+    work.trackers = [t for t in work.trackers if _does(work, t, functools.partial(t.log, values, step=step))]
+
+
+def _does(work: Workspace, tracker: GeneralTracker, action: Callable[[], Any]) -> bool:
+    """Whether the action succeeds. If not it is told, and the run goes on: a lost connection is no reason to end it."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            action()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        name = tracker.name  # type: ignore[attr-defined]  # every kind has one
+        work.reporter.say(f"report_to {name} fails from here on, and the run goes on without it: {reason}")
+        return False
+    return True
 
 
 def plain_name(name: str) -> str:

@@ -213,9 +213,8 @@ def report(arguments: list[str]) -> int:
 
 
 def quiet_libraries() -> None:
-    """No warnings about forks, no telemetry."""
+    """No warnings about forks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def complete(arguments: list[str]) -> int:
