@@ -5,17 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from patience import PATIENCE
 from test_distill import TINY
 
 from dilm.cli import main
 
-PATIENCE = 900
-"""Seconds for what takes a few, on a machine that is busy with other things."""
+KILLED_AT = str(Path(__file__).with_name("killed_at.py"))
 SETTINGS = {
     **TINY,
     "save_steps": 3,
@@ -24,33 +24,17 @@ SETTINGS = {
 }
 
 
-def start(settings, folder, *options):
-    command = [sys.executable, "-m", "dilm", "distill", "reviews", "--config", str(settings)]
+def start(settings, folder, *options, point=None):
+    """The run in another process; one that is killed at a point (a file or folder in the run's), if there is one."""
+    program = ["-m", "dilm"] if point is None else [KILLED_AT, str(folder / point)]
+    command = [sys.executable, *program, "distill", "reviews", "--config", str(settings), "--output-dir", str(folder)]
     return subprocess.Popen(
-        [*command, "--output-dir", str(folder), *options],
+        [*command, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},  # threads that wait for each other crawl on a busy machine
     )
-
-
-def is_reached(path):
-    """Whether the run has written the file or folder; of checkpoints, which go again, this one or a later one."""
-    if path.name.startswith("step_"):
-        return any(int(other.name[5:]) >= int(path.name[5:]) for other in path.parent.glob("step_*"))
-    return path.exists() and (path.is_dir() or path.stat().st_size > 0)
-
-
-def kill_when(process, path):
-    """SIGKILL as soon as the path is there."""
-    deadline = time.monotonic() + PATIENCE
-    while not is_reached(path) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL, path
 
 
 POINTS = {
@@ -86,7 +70,9 @@ def test_killed_in_every_stage_and_resumed_equals_left_alone(hub_models, tmp_pat
     out, err = start(settings, alone).communicate(timeout=PATIENCE)
     assert "report:" in out, err
     for number, point in enumerate(POINTS[learners]):
-        kill_when(start(settings, killed, *(["--resume"] if number else [])), killed / point)
+        process = start(settings, killed, *(["--resume"] if number else []), point=point)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {err}"
     out, err = start(settings, killed, "--resume").communicate(timeout=PATIENCE)
     assert "report:" in out, err
     assert_same(alone, killed)
