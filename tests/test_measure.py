@@ -128,6 +128,13 @@ def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, 
     assert one == two
 
 
+def test_rows_that_are_gone_are_told_and_no_results_are_written(csv, coresets, tmp_path, monkeypatch):
+    monkeypatch.setattr(RowStore, "keep", lambda store, rows: rows)
+    with pytest.raises(InputError, match=r"6 of 6 runs are not in .*r\.json\.runs, though they were made"):
+        dilm.evaluate(coresets / "random", task=csv, learners=["tfidf"], output=tmp_path / "r.json", quiet=True)
+    assert not (tmp_path / "r.json").exists()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_and_gone_on_with_gives_the_rows_of_an_uninterrupted_evaluation(
     csv, coresets, tmp_path, monkeypatch, capsys, number, code

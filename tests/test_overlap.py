@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_distill import tiny_run
 from test_pool import config, row
 
+from dilm import overlap
 from dilm import pool as pools
 from dilm.errors import GenerationError
 from dilm.overlap import (
@@ -17,8 +18,10 @@ from dilm.overlap import (
     nearest_by_characters,
     nearest_by_embedding,
     overlap_facts,
+    searched_beginnings,
     shared_runs,
     summary,
+    training_blocks,
 )
 from dilm.pool import candidates, selected, with_shared_words
 from dilm.verbs import distill_settings
@@ -82,6 +85,23 @@ def test_nearest_texts_are_those_of_all_similarities():
     places, values = nearest_by_embedding(queries, known)
     assert places.tolist() == (queries @ known.T).argmax(1).tolist()
     assert np.allclose(values, (queries @ known.T).max(1))
+
+
+def test_long_texts_are_searched_by_their_beginnings_and_fewer_of_them(task, learner, monkeypatch):
+    from dilm.evaluation.training_sets import TrainingSet
+
+    for name, value in {"CUT": 12, "PORTION": 4, "CHARACTERS": 60, "BLOCK_CHARACTERS": 100}.items():
+        monkeypatch.setattr(overlap, name, value)
+    rows, texts = searched_beginnings(task)
+    assert texts == [text[:12] for text in task.texts("train", rows)] and rows.tolist() == sorted({*rows.tolist()})
+    assert 60 <= sum(map(len, texts)) < 60 + 4 * 12 and len(texts) < len(task.train)
+    assert [text for block in training_blocks(task) for text in block] == task.texts("train")
+    assert max(map(len, training_blocks(task))) == 4
+    long = f"{task.texts('train', rows[:1])[0][:12]} and what nobody wrote"
+    facts = overlap_facts(task, [TrainingSet("dilm", 1, 0, [long], [0])], learner, seed=0, at_least=1)
+    assert facts["searched"]["characters"] == len(texts) and facts["searched"]["first_characters"] == 12
+    assert facts["distilled"][0]["char_similarity"] == 1, "beyond the cut nothing is read"
+    assert facts["distilled"][0]["nearest_text"] in task.texts("train", rows), "told whole"
 
 
 def test_a_summary_of_no_texts_has_no_figures():

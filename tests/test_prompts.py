@@ -1,6 +1,7 @@
 """Few-shot prompts: what in-context learning is measured with, chat messages, templates; any folder of sets."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +119,14 @@ def test_the_verb_prints_the_prompt_in_utf_8(folder, capfdbinary):
     assert main(["prompt", str(folder), "--template", "{{ query.text }}\n"]) == 0
     assert capfdbinary.readouterr().out == b"{text}\n"
     assert main(["prompt", str(folder / "gone")]) == 2
+
+
+def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_the_bytes(folder, monkeypatch, capfdbinary):
+    command = ["prompt", str(folder), "--query", "red\x1b[31m \u202e!"]
+    assert main(command) == 0
+    assert "red\x1b[31m \u202e!".encode() in capfdbinary.readouterr().out
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)
+    assert main(command) == 0
+    shown = capfdbinary.readouterr().out.decode()
+    assert r"Text: red\x1b[31m \u202e!" in shown and "Größe 👩‍🔬" in dilm.prompt(folder)
+    assert shown.endswith("\nLabel:\n") and "\x1b" not in shown

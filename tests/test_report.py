@@ -111,6 +111,18 @@ def test_a_run_of_an_earlier_version_still_has_a_report(run, tmp_path):
     assert "kept no learning curves" in html_page(facts) and "## Costs" in markdown_report(facts)
 
 
+def test_a_text_that_was_edited_has_no_overlap_figures(run, tmp_path):
+    shutil.copytree(run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    path = tmp_path / "run/dpc_3/dataset_0.jsonl"
+    first, *others = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), "text": "edited by hand"}), *others]) + "\n")
+    assert main(["report", str(tmp_path / "run"), "--quiet"]) == 0
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert page.count('<td class="number" data-value="-1">-</td>') == 2
+    row = next(part for part in page.split("<tr>") if "edited by hand" in part)
+    assert row.count("<td") == 4
+
+
 def test_without_matplotlib_the_page_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = html_page(run_facts(run))
@@ -130,6 +142,7 @@ def test_names_of_any_kind_are_drawn_as_they_are(run):
         [],
         ["mine files.csv", "--text", "the review", "--label", "stars", "--dpc", "5", "20", "--seed", "3"],
         ["reviews", "--preset", "paper", "--gradient-matching.max-steps", "100", "--bf16", "False", "--lora-r", "4"],
+        ["reviews", "--evaluation.icl-calibrated"],
         ["reviews", "--evaluation.learners", "probe", "tfidf", "--max-overlap", "8", "--generator", "gpt2"],
     ],
 )

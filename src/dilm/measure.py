@@ -24,7 +24,7 @@ from .locks import locked
 from .models.compute import default_device, native_bf16
 from .models.loading import check_model
 from .models.offline import OFFLINE
-from .models.processes import own_share, process_state
+from .models.processes import of_the_first, own_share, process_state
 from .progress import LogFormat, Reporter
 from .run_folder import plain, versions
 from .task import Task, load_task
@@ -90,13 +90,18 @@ def evaluate(
     rates = _choose_rates(made, loaded, learning_rates, chosen, folder, state, reporter)
     evaluator = Evaluator(loaded, made, recipe)
     planned = [*evaluator.plan(chosen), *(evaluator.plan_full_data() if full else [])]
-    missing = own_share(store.missing(planned))
+    # Another evaluation may add rows meanwhile: one process looks, so that all share the same list.
+    keys = set(of_the_first([run.key for run in store.missing(planned)]))
+    missing = own_share([run for run in planned if run.key in keys])
     state.wait_for_everyone()
     runs = store.keep(evaluator.run(missing))
     for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):
         pass
     state.wait_for_everyone()
     rows = store.finished(planned)
+    if len(rows) < len(planned):
+        lost = f"{len(planned) - len(rows)} of {len(planned)} runs are not in {folder}, though they were made"
+        raise InputError(f"{lost}: was it changed meanwhile? The same command makes them again")
     results = {
         "task": loaded.name,
         "source": loaded.source,

@@ -1,7 +1,8 @@
 """What distilled texts share with the training texts, beside what held-out real texts share with them.
 
 The generator was trained on the training texts and can repeat them. Contract: word runs and exact matches are looked
-for in all training texts, the nearest texts in at most SEARCHED of them; pure functions but for `measure_overlap`.
+for in all training texts, the nearest texts by characters in the first CUT characters of at most SEARCHED of them, some
+CHARACTERS in all, so that memory is bounded; pure functions but for `measure_overlap`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
 
 SEARCHED = 100_000
 """Training texts, at most, among which the nearest by characters is looked for: a random sample of more."""
+CHARACTERS = 30_000_000
+"""Once so many characters are read no further texts are: fewer are searched where they are long."""
+CUT = 2_000
+"""Characters of a text, or of each of a pair, that this search reads."""
 LONGEST_RUN = 100
 """Word runs are followed to this length: a longer one counts as this."""
 BLOCK = 20_000  # training texts in memory at a time
+PORTION = 1_000  # texts that are read at a time
+BLOCK_CHARACTERS = 10_000_000  # and when a block is full before
 CELLS = 4_000_000  # similarities in memory at a time
 # In scripts without spaces a character counts as a word: Thai, Lao, Burmese, Khmer, kana, Chinese.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -49,8 +56,17 @@ def normalized(text: TextInput) -> str:
 
 def training_blocks(task: Task) -> Iterator[list[TextInput]]:
     """All training texts, a block at a time."""
-    for start in range(0, len(task.train), BLOCK):
-        yield task.texts("train", range(start, min(start + BLOCK, len(task.train))))
+    block: list[TextInput] = []
+    characters = 0
+    for start in range(0, len(task.train), PORTION):
+        portion = task.texts("train", range(start, min(start + PORTION, len(task.train))))
+        block += portion
+        characters += sum(map(len, map(joined, portion)))
+        if len(block) >= BLOCK or characters >= BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
 
 
 # Word runs and exact matches
@@ -120,18 +136,37 @@ def exact_matches(queries: Sequence[TextInput], blocks: Iterable[Sequence[TextIn
 # Nearest texts
 
 
+def beginning(text: TextInput) -> str:
+    """The first CUT characters of a text, or of both of a pair, as one string."""
+    return "\n".join(part[:CUT] for part in ((text,) if isinstance(text, str) else text))
+
+
+def searched_beginnings(task: Task) -> tuple[Int[np.ndarray, " n"], list[str]]:
+    """Rows of the training texts that are searched by characters, a random sample in ascending order; what is read."""
+    order = np.random.default_rng(derived_seed("overlap, searched")).permutation(len(task.train))[:SEARCHED]
+    texts: dict[int, str] = {}
+    for start in range(0, len(order), PORTION):
+        if sum(map(len, texts.values())) >= CHARACTERS:
+            break
+        rows = np.sort(order[start : start + PORTION])
+        texts |= zip(rows.tolist(), map(beginning, task.texts("train", rows)), strict=True)
+    found = sorted(texts)
+    return np.array(found, np.int64), [texts[row] for row in found]
+
+
 def nearest_by_characters(
     queries: Sequence[TextInput], texts: Sequence[TextInput]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Place of the nearest text and its cosine in TF-IDF of character 4-grams, for each query."""
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(4, 4), sublinear_tf=True)
+    single: Any = np.float32
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(4, 4), sublinear_tf=True, dtype=single)
     try:
-        known: Any = vectorizer.fit_transform(map(joined, texts))
+        known: Any = vectorizer.fit_transform(map(beginning, texts))
     except ValueError:  # nothing but white space
         return np.zeros(len(queries), np.int64), np.zeros(len(queries), np.float32)
-    wanted: Any = vectorizer.transform(map(joined, queries))
-    known = known.T.tocsr()
-    return _nearest(len(queries), len(texts), lambda rows: (wanted[rows] @ known).toarray())
+    wanted: Any = vectorizer.transform(map(beginning, queries))
+    # The small matrix is turned, of the large one there is no second copy.
+    return _nearest(len(queries), len(texts), lambda rows: (known @ wanted[rows].T.tocsr()).T.toarray())
 
 
 def nearest_by_embedding(
@@ -163,18 +198,18 @@ def overlap_facts(task: Task, sets: Sequence[TrainingSet], learner: Learner, see
     distilled = list(dict.fromkeys(text for one in sets for text in one.texts))
     dev = np.random.default_rng(derived_seed("overlap")).permutation(len(task.dev))[: len(distilled)]
     held_out = task.texts("dev", np.sort(dev))
-    rows = np.random.default_rng(derived_seed("overlap, searched")).permutation(len(task.train))[:SEARCHED]
-    searched = task.texts("train", np.sort(rows))
+    rows, searched = searched_beginnings(task)
     embedded, _ = real_sample(task, at_least, seed)
     features = pretrained_features(learner, embedded)
     both = [*distilled, *held_out]
     runs, exact = shared_runs(both, training_blocks(task)), exact_matches(both, training_blocks(task))
     near, near_values = nearest_by_characters(both, searched)
+    nearest = task.texts("train", rows[near])
     queries = np.concatenate([pretrained_features(learner, part) for part in (distilled, held_out) if part])
     close, close_values = nearest_by_embedding(queries, features)
     figures = [
         {
-            "nearest_text": searched[near[i]],
+            "nearest_text": nearest[i],
             "char_similarity": round(float(near_values[i]), 4),
             "nearest_by_embedding": embedded[close[i]],
             "embedding_similarity": round(float(close_values[i]), 4),
@@ -192,7 +227,12 @@ def overlap_facts(task: Task, sets: Sequence[TrainingSet], learner: Learner, see
     return {
         "distilled": lines,
         "summary": {"distilled": summary(lines), "held_out": summary(figures[len(distilled) :])},
-        "searched": {"words": len(task.train), "characters": len(searched), "embeddings": len(embedded)},
+        "searched": {
+            "words": len(task.train),
+            "characters": len(searched),
+            "first_characters": CUT,
+            "embeddings": len(embedded),
+        },
     }
 
 

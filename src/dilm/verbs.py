@@ -28,7 +28,7 @@ from .errors import InputError
 from .parsing import completion, parse
 from .parsing import values as shallow
 from .places import check_place, check_run
-from .plain_text import from_markdown
+from .plain_text import from_markdown, visible
 from .spread import spread
 
 
@@ -173,6 +173,8 @@ def prompt(arguments: list[str]) -> int:
     from .prompts import prompt as run
 
     text = run(**shallow(parsed))
+    if sys.stdout.isatty():
+        text = "\n".join(map(visible, text.split("\n")))
     sys.stdout.buffer.write(
         (text if text.endswith("\n") else text + "\n").encode(errors="replace")
     )  # UTF-8, whatever the terminal

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from ..spread import RENDEZVOUS
@@ -39,6 +39,13 @@ def own_share(items: Sequence[T]) -> list[T]:
     """Every N-th item: this process's part."""
     state = process_state()
     return list(items[state.process_index :: state.num_processes])
+
+
+def of_the_first(value: T) -> T:
+    """The first process's value, in all of them; it is pickled."""
+    held = [value]
+    broadcast_object_list(held)
+    return held[0]
 
 
 def gathered(own: Iterable[Any], count: int) -> list[Any]:

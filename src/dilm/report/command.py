@@ -18,11 +18,18 @@ def command(config: dict[str, Any]) -> str | None:
         return None
     known = config["preset"] in preset_names()
     defaults = flatten(load_config(config["preset"])[0] if known else DistillConfig())
+    plain = flatten(DistillConfig())  # a flag is True or False there, what takes the word True or False is None
     words = ["dilm", "distill", config["task"]]
     if known and config["preset"] != "embedded":
         words += ["--preset", config["preset"]]
     for key, value in flatten({key: value for key, value in config.items() if key not in NOT_SETTINGS}).items():
         value = tuple(value) if isinstance(value, list) else value
-        if key != "task" and value != defaults.get(key):
-            words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+        if key == "task" or value == defaults.get(key):
+            continue
+        option = key.replace("_", "-")
+        if isinstance(plain.get(key), bool):
+            group, dot, name = option.rpartition(".")
+            words.append(f"--{option}" if value else f"--{group}{dot}no-{name}")
+        else:
+            words += [f"--{option}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)
