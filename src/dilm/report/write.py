@@ -19,7 +19,7 @@ def write_report(run: Run, reporter: Reporter) -> Path:
     facts = run_facts(run)
     page = write_files(facts, run.output_dir)
     if reporter.json:
-        told = {key: facts[key] for key in ("folder", "summary", "warnings")}
+        told = {"folder": facts["folder"], "summary": run.results["summary"], "warnings": facts["warnings"]}
         reporter.event("results", **told, seconds_by_stage=facts["seconds"])
     else:
         print_summary(facts, reporter)
