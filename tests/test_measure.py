@@ -1,6 +1,7 @@
 """The verbs evaluate, select and compare, from the command line and from Python, with tiny models."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from dilm.config import RecipeConfig
 from dilm.evaluation.statistics import row_key
 from dilm.evaluation.store import RowStore
 from dilm.reviews import generate
+from dilm.spread import RENDEZVOUS
 
 RECIPE = RecipeConfig(max_steps=2, seeds=2, max_texts=40, full_data_steps=2)
 
@@ -126,6 +128,31 @@ def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, 
     assert main([*command, "--output", str(tmp_path / "one.json"), "--quiet"]) == 0
     one, two = (json.loads((tmp_path / name).read_text())["rows"] for name in ("one.json", "two.json"))
     assert one == two
+
+
+ONE_OF_TWO = """
+import os, sys
+import dilm
+from dilm.evaluation.store import RowStore
+
+if os.environ["RANK"] == "1":  # another evaluation has added a row since the first process looked
+    RowStore.missing = lambda store, planned, missing=RowStore.missing: missing(store, planned)[1:]
+dilm.evaluate(sys.argv[1], task=sys.argv[2], learners=["tfidf"], output=sys.argv[3], quiet=True)
+"""
+
+
+def test_processes_that_find_different_rows_share_one_list_of_runs(csv, coresets, tmp_path):
+    command = [sys.executable, "-c", ONE_OF_TWO, str(coresets / "random"), str(csv), str(tmp_path / "r.json")]
+    common = os.environ | {RENDEZVOUS: str(tmp_path / "meeting"), "MASTER_ADDR": "127.0.0.1"}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    both = [subprocess.Popen(command, env=common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    try:
+        assert [process.wait(PATIENCE) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            process.kill()
+    assert len(json.loads((tmp_path / "r.json").read_text())["rows"]) == 6
+    assert len(RowStore(tmp_path / "r.json.runs").rows()) == 6, "each made once"
 
 
 def test_rows_that_are_gone_are_told_and_no_results_are_written(csv, coresets, tmp_path, monkeypatch):
