@@ -10,7 +10,12 @@ I)^-1 by one rank: with u = A^-1 x and e = (b - W'x) / (1 + x'u), W becomes W + 
 
     loss_new - loss = (2 u' (T'T W - T'Y) e + (u' T'T u) |e|^2) / m
 
-The reference enters through T'T [d, d] and T'Y [d, c] alone: the cost of one choice is O(n d), whatever m is.
+The reference enters through T'T [d, d] and T'Y [d, c] alone, and a set of few texts through few directions:
+
+    A^-1 = I / ridge - Q Q',  Q = R' L^-T / sqrt(ridge),  L L' = R R' + ridge I
+
+with any R [q, d] that has R'R = P'P: P itself, or its triangular factor once there are more texts than features. So
+one choice among the r candidates of a class costs O(r d q), q = min(k, d), whatever m and the other classes are.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .base import Reference, class_rows, with_bias
 
@@ -59,13 +64,12 @@ def _swap(search: RidgeSearch, members: list[np.ndarray], random: np.random.Gene
             rows = next(rows for rows in members if rows[0] <= place <= rows[-1])
             search.remove(place)
             search.add(search.best(rows))
-        search.refresh()
         if set(search.chosen) == before:
             break
 
 
 class RidgeSearch:
-    """The state of the search: A^-1, W, and for every candidate x its u = A^-1 x and T'T u."""
+    """The state of the search: the chosen places, W and Q."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, reference: Reference, ridge: float = RIDGE):
         classes = np.unique(reference.labels)
@@ -77,31 +81,37 @@ class RidgeSearch:
         self.cross = real.T @ onehot / len(real)
         self.label_power = float((onehot**2).sum() / len(real))
         self.ridge, self.chosen = ridge, []
-        self.refresh()
+        self._powers = ((self.inputs @ self.gram) * self.inputs).sum(1)  # x' T'T x / m of every candidate
+        self._norms = (self.inputs**2).sum(1)
+        self._solve()
 
-    def refresh(self) -> None:
-        """Everything from the chosen texts anew: rounding does not pile up."""
+    def _solve(self) -> None:
         points, targets = self.inputs[self.chosen], self.targets[self.chosen]
-        self.inverse = np.linalg.inv(points.T @ points + self.ridge * np.eye(self.inputs.shape[1]))
-        self.right = points.T @ targets
-        self.weights = self.inverse @ self.right
-        self.solved = self.inputs @ self.inverse  # u of every candidate, [n, d]
-        self.spread = self.solved @ self.gram  # T'T u, [n, d]
+        factor = points if len(points) <= points.shape[1] else np.linalg.qr(points, mode="r")
+        lower = np.linalg.cholesky(factor @ factor.T + self.ridge * np.eye(len(factor)))
+        self.directions = np.linalg.solve(lower, factor).T / np.sqrt(self.ridge)
+        right = points.T @ targets
+        self.weights = right / self.ridge - self.directions @ (self.directions.T @ right)
 
     def loss(self) -> float:
         """|T W - Y|^2 / m."""
         fit = (self.weights * (self.gram @ self.weights)).sum() - 2 * (self.weights * self.cross).sum()
         return float(fit + self.label_power)
 
-    def changes(self, rows: np.ndarray) -> Float[np.ndarray, " r"]:
+    def changes(self, rows: Int[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
         """What adding each of the candidates would do to the loss."""
-        inputs, solved = self.inputs[rows], self.solved[rows]
-        step = (self.targets[rows] - inputs @ self.weights) / (1 + (inputs * solved).sum(1))[:, None]
+        inputs, ridge, directions = self.inputs[rows], self.ridge, self.directions
+        along = inputs @ directions  # u = x / ridge - Q along
+        leverage = self._norms[rows] / ridge - (along**2).sum(1)
+        step = (self.targets[rows] - inputs @ self.weights) / (1 + leverage)[:, None]
         slope = self.gram @ self.weights - self.cross
-        power = (solved * self.spread[rows]).sum(1)
-        return 2 * ((solved @ slope) * step).sum(1) + power * (step**2).sum(1)
+        solved_slope = inputs @ slope / ridge - along @ (directions.T @ slope)
+        seen = self.gram @ directions
+        mixed = along @ (directions.T @ seen) - 2 / ridge * (inputs @ seen)
+        power = self._powers[rows] / ridge**2 + (mixed * along).sum(1)
+        return 2 * (solved_slope * step).sum(1) + power * (step**2).sum(1)
 
-    def best(self, rows: np.ndarray) -> int:
+    def best(self, rows: Int[np.ndarray, " r"]) -> int:
         """The candidate among `rows`, not chosen yet, whose adding lowers the loss most."""
         changes = self.changes(rows)
         changes[np.isin(rows, self.chosen)] = np.inf
@@ -109,18 +119,8 @@ class RidgeSearch:
 
     def add(self, place: int) -> None:
         self.chosen.append(place)
-        self._update(place, 1.0)
+        self._solve()
 
     def remove(self, place: int) -> None:
         self.chosen.remove(place)
-        self._update(place, -1.0)
-
-    def _update(self, place: int, sign: float) -> None:
-        x, u, g = self.inputs[place], self.solved[place].copy(), self.spread[place].copy()
-        scale = sign / (1 + sign * (x @ u))
-        self.right += sign * np.outer(x, self.targets[place])
-        self.inverse -= scale * np.outer(u, u)
-        self.weights = self.inverse @ self.right
-        along = scale * (self.inputs @ u)
-        self.solved -= np.outer(along, u)
-        self.spread -= np.outer(along, g)
+        self._solve()
