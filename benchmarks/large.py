@@ -1,11 +1,11 @@
 """Time and peak memory of every stage against the number of training texts and their length.
 
     python benchmarks/large.py --rows 10000 100000 5000000 --output benchmarks/results/large_rows.json
-    python benchmarks/large.py --rows 2000 --tokens 20 100 500 --output benchmarks/results/large_lengths.json
+    python benchmarks/large.py --rows 1000 --tokens 20 100 500 --output benchmarks/results/large_lengths.json
 
-Makes a csv by repetition of embedded reviews with noise (new words), and sends it through the stages of `dilm distill`
-with few steps, each size in a process of its own. Seconds are wall time; memory is the peak of what is resident, in MB,
-memory-mapped files included. Stage 1 contains the training of the tokenizer.
+Makes a csv by repetition of embedded reviews with noise (new words), and sends it through the stages of `dilm distill`,
+each size in a process of its own, with few steps: memory does not depend on their number. Seconds are wall time; memory
+is the peak of what is resident, in MB, memory-mapped files included. Stage 1 contains the training of the tokenizer.
 """
 
 import argparse
@@ -29,10 +29,13 @@ STAGES = ("load", "full data", "stage 1", "stage 2", "pool", "selection", "cores
 SETTINGS = {
     "dpc": 10,
     "sets": 1,
-    "language_modeling": {"max_steps": 20},
-    "gradient_matching": {"max_steps": 6, "refresh_steps": 6, "generated_texts": 64, "teacher_size": 50},
+    "language_modeling": {"max_steps": 4},
+    "gradient_matching": {
+        **{"max_steps": 4, "refresh_steps": 4, "generated_texts": 64},
+        **{"inner_steps": 2, "learner_steps": 2, "teacher_size": 50, "teacher_candidates": 500},
+    },
     "pool": {"texts_per_dpc": 5, "keep": "all"},
-    "evaluation": {"learners": ["probe"], "full_data_steps": 20, "max_texts": 1000},
+    "evaluation": {"learners": ["probe"], "full_data_steps": 4, "max_texts": 1000},
 }
 
 
