@@ -10,7 +10,7 @@ import torch
 GROUP_COST = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """What one more pass through the network costs, in tokens that could be computed in that time."""
 
-TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536, "mps": 16384}
+TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 """Padded tokens, at most, whose activations are held for a backward pass: long texts cost time, not memory."""
 
 
