@@ -26,7 +26,8 @@ FILTERS = 32
 class WordConvolution(nn.Module):
     """Windows of 1 to 3 words, the strongest response of each filter, dropout, a linear layer.
 
-    A filter over a window is a sum of linear maps of its words, so one matrix product serves all windows.
+    A filter over a window is a sum of linear maps of its words, so one matrix product, over the different words of the
+    texts, serves all windows.
     """
 
     WINDOWS = (1, 2, 3)
@@ -38,8 +39,11 @@ class WordConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(filters * len(self.WINDOWS)))
         self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(filters * len(self.WINDOWS), num_classes))
 
-    def forward(self, words: Float[Tensor, "n l d"], mask: Float[Tensor, "n l"]) -> Float[Tensor, "n c"]:
-        maps = iter((self.words(words) * mask[..., None]).split(self.filters, dim=2))
+    def forward(
+        self, mapped: Float[Tensor, "w f"], places: Int[Tensor, "n l"], mask: Float[Tensor, "n l"]
+    ) -> Float[Tensor, "n c"]:
+        """Logits of texts whose words are at `places` among the different words, which `self.words` has mapped."""
+        maps = iter((nn.functional.embedding(places, mapped) * mask[..., None]).split(self.filters, dim=2))
         responses = []
         for size in self.WINDOWS:
             shifted = [nn.functional.pad(next(maps), (0, 0, 0, offset))[:, offset:] for offset in range(size)]
@@ -78,18 +82,23 @@ class Scratch:
         predictions = np.empty(len(held_out.texts), np.int64)
         with torch.inference_mode():
             for rows, batch in self.learner.padded_batches(self._encoded[held_out], 256):
-                predictions[rows] = self._logits(network, words, batch).argmax(1).cpu().numpy()
+                predictions[rows] = self._logits(network, words, [batch]).argmax(1).cpu().numpy()
         return predictions
 
-    def _logits(self, network: nn.Module, words: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        return network(nn.functional.embedding(batch["input_ids"], words), batch["attention_mask"].float())
+    def _logits(self, network: WordConvolution, words: Tensor, groups: list[dict[str, Tensor]]) -> Float[Tensor, "n c"]:
+        """Logits of a batch in groups of similar length."""
+        ids = [group["input_ids"] for group in groups]
+        different, places = torch.cat([i.flatten() for i in ids]).unique(return_inverse=True)
+        mapped, shares = network.words(words[different]), places.split([i.numel() for i in ids])
+        masks = [group["attention_mask"].float() for group in groups]
+        return torch.cat([network(mapped, p.view_as(m), m) for p, m in zip(shares, masks, strict=True)])
 
-    def _train(self, network: nn.Module, words: Tensor, training_set: TrainingSet, seed: int) -> None:
+    def _train(self, network: WordConvolution, words: Tensor, training_set: TrainingSet, seed: int) -> None:
         encoded = self.learner.encode(training_set.texts)
         batches = shuffled_batches(self.learner, encoded, training_set.labels, self.config.batch_size, seed)
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
         for _, batch in zip(range(self.config.max_steps), batches, strict=False):
-            logits = torch.cat([self._logits(network, words, inputs) for inputs, _ in batch])
+            logits = self._logits(network, words, [inputs for inputs, _ in batch])
             nn.functional.cross_entropy(logits, torch.cat([labels for _, labels in batch])).backward()
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
             optimizer.step()
