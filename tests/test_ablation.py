@@ -15,6 +15,7 @@ from dilm.ablation import VARIANTS
 def ablation(task, hub_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "out"
     settings = TINY | {"dpc": (2,), "generator": hub_models[0], "learner": hub_models[1], "output_dir": str(folder)}
+    settings["evaluation"] = TINY["evaluation"] | {"learners": ("probe",)}
     return folder, settings, dilm.ablate(task, preset="fast", quiet=True, **settings)
 
 

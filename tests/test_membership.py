@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from test_distill import tiny_run
 
 import dilm
 from dilm import InputError
 from dilm.cli import main
 from dilm.membership import auc_interval, in_words, losses_after
 from dilm.task import load_task
-
-
-@pytest.fixture(scope="module")
-def run(task, hub_models, tmp_path_factory):
-    return tiny_run(task, hub_models, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 def test_auc_is_sklearn_s_also_with_ties():
@@ -57,8 +51,8 @@ def test_whatever_is_found_nothing_is_called_anonymous(low, said):
     assert said in words and "None of this makes the texts anonymous" in words and "overlap.json" in words
 
 
-def test_a_run_is_audited_by_size_and_beside_the_full_data(run, task):
-    facts = dilm.audit(run.output_dir, task=task, quiet=True)
+def test_a_run_is_audited_by_size_and_beside_the_full_data(finished_run, task):
+    facts = dilm.audit(finished_run.output_dir, task=task, quiet=True)
     assert [(line["trained_on"], line["dpc"], line["sets"]) for line in facts["lines"]] == [
         ("distilled", 2, 2),
         ("distilled", 3, 2),
@@ -66,12 +60,12 @@ def test_a_run_is_audited_by_size_and_beside_the_full_data(run, task):
     ]
     assert all(0 <= line["low"] <= line["auc"] <= line["high"] <= 1 for line in facts["lines"])
     assert facts["members"] == len(task.train) and facts["held_out"] == len(task.dev)
-    assert dilm.audit(run.output_dir, task=task, quiet=True) == facts
+    assert dilm.audit(finished_run.output_dir, task=task, quiet=True) == facts
 
 
-def test_another_dataset_than_the_distilled_one_is_refused(run, tmp_path, capsys):
+def test_another_dataset_than_the_distilled_one_is_refused(finished_run, tmp_path, capsys):
     with pytest.raises(InputError, match="distilled from other texts"):
-        dilm.audit(run.output_dir, task=load_task("reviews"), quiet=True)
-    assert main(["audit", str(run.output_dir), "--task", "reviews"]) == 2
+        dilm.audit(finished_run.output_dir, task=load_task("reviews"), quiet=True)
+    assert main(["audit", str(finished_run.output_dir), "--task", "reviews"]) == 2
     assert main(["audit", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err

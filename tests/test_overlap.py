@@ -111,8 +111,8 @@ def test_a_summary_of_no_texts_has_no_figures():
 KEYS = {"nearest_text", "char_similarity", "nearest_by_embedding", "embedding_similarity", "shared_words", "exact"}
 
 
-def test_a_run_reports_overlap_for_every_distilled_text_beside_held_out_ones(task, hub_models, tmp_path):
-    run = tiny_run(task, hub_models, tmp_path / "run")
+def test_a_run_reports_overlap_for_every_distilled_text_beside_held_out_ones(task, finished_run):
+    run = finished_run
     facts = json.loads((run.output_dir / "overlap.json").read_text())
     rows = [(line["dpc"], line["set"], line["index"], line["text"]) for line in facts["distilled"]]
     assert rows == [
@@ -171,9 +171,10 @@ def test_a_run_with_max_overlap_keeps_to_it(task, hub_models, tmp_path, monkeypa
 
     monkeypatch.setattr(pools, "write_block", half_copied)
     settings = {"texts_per_dpc": 20, "keep": "all", "selection": "random"}
+    small = {"gradient_matching": {"max_steps": 0}, "evaluation": {"learners": ("probe",)}}
     longest = {}
     for limit in (None, 3):
-        run = tiny_run(task, hub_models, tmp_path / f"{limit}", pool=settings | {"max_overlap": limit})
+        run = tiny_run(task, hub_models, tmp_path / f"{limit}", pool=settings | {"max_overlap": limit}, **small)
         facts = json.loads((run.output_dir / "overlap.json").read_text())
         longest[limit] = facts["summary"]["distilled"]["shared_words_max"]
     assert longest[None] > 3 >= longest[3]

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_distill import tiny_run
 
 from dilm.cli import main
 from dilm.config import load_config
@@ -31,8 +30,8 @@ RENDERINGS = ("report.html", "report.md", "report.json")
 
 
 @pytest.fixture(scope="module")
-def run(task, hub_models, tmp_path_factory):
-    return tiny_run(task, hub_models, tmp_path_factory.mktemp("runs") / "tiny")
+def run(finished_run):
+    return finished_run
 
 
 @pytest.fixture(scope="module")
