@@ -249,15 +249,17 @@ def test_pairs_run_through(pair_task, hub_models, tmp_path):
 
 def test_many_classes_have_a_ceiling_per_step(hub_models, tmp_path):
     rows = [{"text": f"{row['text']} {i % 12}", "label": f"topic {i % 12:02}"} for i, row in enumerate(generate(360))]
+    small = {"dpc": 2, "sets": 1, "evaluation": {"learners": ("probe",)}}
     run = tiny_run(
-        Dataset.from_list(rows), hub_models, tmp_path / "many", dpc=2, sets=1, gradient_matching={"max_classes": 3}
+        Dataset.from_list(rows), hub_models, tmp_path / "many", gradient_matching={"max_classes": 3}, **small
     )
     assert len(run.datasets[2][0]) == 24
     assert len(run.results["label_names"]) == 12
 
 
 def test_stage_2_can_be_left_out(task, hub_models, tmp_path):
-    run = tiny_run(task, hub_models, tmp_path / "vanilla", dpc=2, gradient_matching={"max_steps": 0})
+    small = {"dpc": 2, "evaluation": {"learners": ("probe",)}}
+    run = tiny_run(task, hub_models, tmp_path / "vanilla", gradient_matching={"max_steps": 0}, **small)
     assert run.results["diagnostics"]["matching"] == {}
 
 

@@ -112,17 +112,13 @@ def test_different_sets_of_one_name_are_not_taken_for_one_method(tmp_path):
     assert dilm.compare([files[0], files[0]])["lines"][0]["runs"] == 1
 
 
-def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, tmp_path):
+def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, tmp_path, capfd):
     command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
     command += ["--max-steps", "2", "--seeds", "2", "--max-texts", "40", "--bf16", "False"]
-    done = subprocess.run(
-        [sys.executable, "-m", "dilm", *command, "--num-processes", "2", "--output", str(tmp_path / "two.json")],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("## mine") == 1  # one process speaks
+    code = main([*command, "--num-processes", "2", "--output", str(tmp_path / "two.json")])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    assert out.count("## mine") == 1  # one process speaks
     parts = [len(path.read_text().splitlines()) for path in (tmp_path / "two.json.runs").glob("rows-*.jsonl")]
     assert len(parts) == 2 and min(parts) > 0
     assert main([*command, "--output", str(tmp_path / "one.json"), "--quiet"]) == 0

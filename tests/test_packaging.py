@@ -86,7 +86,7 @@ def test_the_wheel_works_in_a_fresh_environment_outside_the_checkout(installed, 
     )
     place, *sets = outside([installed / "python", "-c", program], tmp_path).stdout.split()
     assert Path(place).is_relative_to(installed.parent) and sorted(sets) == ["20", "20", "5"]
-    settings = {**TINY, "generator": hub_models[0], "learner": hub_models[1], "sets": 1}
+    settings = {**TINY, "generator": hub_models[0], "learner": hub_models[1], "dpc": 2, "sets": 1}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
     done = outside([installed / "dilm", "distill", "--config", "tiny.yaml", "--output-dir", "run"], tmp_path)
     assert done.returncode == 0 and "report: run/report.html" in done.stdout, done.stderr
