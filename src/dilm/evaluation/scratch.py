@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,6 +23,15 @@ FILTERS = 32
 """Of each window size: enough for a few dozen texts, and a run takes half a second."""
 
 
+class Words(NamedTuple):
+    """A batch of texts in groups of similar length, by the different words in it."""
+
+    different: Float[Tensor, "w d"]
+    """Their embeddings."""
+    groups: list[tuple[Int[Tensor, "n l"], Float[Tensor, "n l"]]]
+    """Of each group the places of its words among the different ones, and 1 where there is a word."""
+
+
 class WordConvolution(nn.Module):
     """Windows of 1 to 3 words, the strongest response of each filter, dropout, a linear layer.
 
@@ -39,16 +48,23 @@ class WordConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(filters * len(self.WINDOWS)))
         self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(filters * len(self.WINDOWS), num_classes))
 
-    def forward(
+    def forward(self, batch: Words) -> Float[Tensor, "n c"]:
+        mapped = self.words(batch.different)
+        responses = [self._responses(mapped, *group) for group in batch.groups]
+        return self.output((torch.cat(responses) + self.bias).relu())
+
+    def _responses(
         self, mapped: Float[Tensor, "w f"], places: Int[Tensor, "n l"], mask: Float[Tensor, "n l"]
-    ) -> Float[Tensor, "n c"]:
-        """Logits of texts whose words are at `places` among the different words, which `self.words` has mapped."""
+    ) -> Float[Tensor, "n f"]:
+        """The strongest response of each filter to each text."""
         maps = iter((nn.functional.embedding(places, mapped) * mask[..., None]).split(self.filters, dim=2))
-        responses = []
+        strongest = []
         for size in self.WINDOWS:
-            shifted = [nn.functional.pad(next(maps), (0, 0, 0, offset))[:, offset:] for offset in range(size)]
-            responses.append(torch.stack(shifted).sum(0).amax(1))
-        return self.output((torch.cat(responses, 1) + self.bias).relu())
+            response = next(maps)
+            for offset in range(1, size):
+                response = response + nn.functional.pad(next(maps)[:, offset:], (0, 0, 0, offset))
+            strongest.append(response.amax(1))
+        return torch.cat(strongest, 1)
 
 
 class Scratch:
@@ -74,32 +90,33 @@ class Scratch:
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
         if held_out not in self._encoded:
             self._encoded[held_out] = self.learner.encode(held_out.texts)
-        words = self._words
         with seeded(seed):
-            network = WordConvolution(words.shape[1], self.learner.num_classes, FILTERS).to(words.device)
-            self._train(network, words, training_set, seed)
+            network = WordConvolution(self._words.shape[1], self.learner.num_classes, FILTERS).to(self._words.device)
+            self._train(network, training_set, seed)
         network.eval()
         predictions = np.empty(len(held_out.texts), np.int64)
         with torch.inference_mode():
             for rows, batch in self.learner.padded_batches(self._encoded[held_out], 256):
-                predictions[rows] = self._logits(network, words, [batch]).argmax(1).cpu().numpy()
+                predictions[rows] = network(self._by_words([batch])).argmax(1).cpu().numpy()
         return predictions
 
-    def _logits(self, network: WordConvolution, words: Tensor, groups: list[dict[str, Tensor]]) -> Float[Tensor, "n c"]:
-        """Logits of a batch in groups of similar length."""
+    def _by_words(self, groups: list[dict[str, Tensor]]) -> Words:
         ids = [group["input_ids"] for group in groups]
         different, places = torch.cat([i.flatten() for i in ids]).unique(return_inverse=True)
-        mapped, shares = network.words(words[different]), places.split([i.numel() for i in ids])
+        shares = places.split([i.numel() for i in ids])
         masks = [group["attention_mask"].float() for group in groups]
-        return torch.cat([network(mapped, p.view_as(m), m) for p, m in zip(shares, masks, strict=True)])
+        return Words(self._words[different], [(p.view_as(m), m) for p, m in zip(shares, masks, strict=True)])
 
-    def _train(self, network: WordConvolution, words: Tensor, training_set: TrainingSet, seed: int) -> None:
+    def _train(self, network: WordConvolution, training_set: TrainingSet, seed: int) -> None:
         encoded = self.learner.encode(training_set.texts)
         batches = shuffled_batches(self.learner, encoded, training_set.labels, self.config.batch_size, seed)
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
+        last, words, targets = None, None, None
         for _, batch in zip(range(self.config.max_steps), batches, strict=False):
-            logits = self._logits(network, words, [inputs for inputs, _ in batch])
-            nn.functional.cross_entropy(logits, torch.cat([labels for _, labels in batch])).backward()
+            if batch is not last:  # a set that fits into one batch is the same batch always
+                last, words = batch, self._by_words([inputs for inputs, _ in batch])
+                targets = torch.cat([labels for _, labels in batch])
+            nn.functional.cross_entropy(network(words), targets).backward()
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
             optimizer.step()
             scheduler.step()
