@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import OptimizationConfig
 from ..models.compute import make_optimizer, seeded
-from ..models.learner import Encoded, Learner
+from ..models.learner import Batch, Encoded, Learner
 from .fine_tuning import optimization, shuffled_batches
 from .training_sets import HeldOut, TrainingSet
 
@@ -111,13 +112,18 @@ class Scratch:
         encoded = self.learner.encode(training_set.texts)
         batches = shuffled_batches(self.learner, encoded, training_set.labels, self.config.batch_size, seed)
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
-        last, words, targets = None, None, None
-        for _, batch in zip(range(self.config.max_steps), batches, strict=False):
-            if batch is not last:  # a set that fits into one batch is the same batch always
-                last, words = batch, self._by_words([inputs for inputs, _ in batch])
-                targets = torch.cat([labels for _, labels in batch])
+        for _, (words, targets) in zip(range(self.config.max_steps), self._prepared(batches), strict=False):
             nn.functional.cross_entropy(network(words), targets).backward()
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad(set_to_none=True)
+
+    def _prepared(self, batches: Iterator[Batch]) -> Iterator[tuple[Words, Tensor]]:
+        """Words and classes of each batch; a set that fits into one batch is the same batch always, and read once."""
+        last, words, targets = None, Words(torch.empty(0), []), torch.empty(0)
+        for batch in batches:
+            if batch is not last:
+                words = self._by_words([inputs for inputs, _ in batch])
+                last, targets = batch, torch.cat([labels for _, labels in batch])
+            yield words, targets

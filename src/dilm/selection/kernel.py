@@ -87,7 +87,7 @@ class RidgeSearch:
 
     def _solve(self) -> None:
         points, targets = self.inputs[self.chosen], self.targets[self.chosen]
-        factor = points if len(points) <= points.shape[1] else np.linalg.qr(points, mode="r")
+        factor = points if len(points) <= points.shape[1] else np.asarray(np.linalg.qr(points, mode="r"))
         lower = np.linalg.cholesky(factor @ factor.T + self.ridge * np.eye(len(factor)))
         self.directions = np.linalg.solve(lower, factor).T / np.sqrt(self.ridge)
         right = points.T @ targets
