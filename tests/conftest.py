@@ -1,13 +1,15 @@
 """Tiny models and tasks that every test can make in milliseconds; no network, no GPU, caches in a temporary folder."""
 
 import os
+import shutil
 import signal
 import tempfile
 
+os.environ["TEST_CACHES"] = tempfile.mkdtemp(prefix="dilm-test-")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
-os.environ["DILM_CACHE"] = tempfile.mkdtemp(prefix="dilm-test-cache-")
-os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="dilm-test-trackio-")
+os.environ["HF_DATASETS_CACHE"] = os.environ["TEST_CACHES"] + "/datasets"
+os.environ["DILM_CACHE"] = os.environ["TEST_CACHES"] + "/features"
+os.environ["TRACKIO_DIR"] = os.environ["TEST_CACHES"] + "/trackio"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "200"
 os.environ["OMP_NUM_THREADS"] = "1"  # also of the commands that tests start: threads that wait for each other crawl
@@ -29,6 +31,11 @@ torch.set_num_threads(1)
 def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore Ctrl-C; here it is to arrive."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    """Nothing stays behind."""
+    shutil.rmtree(os.environ["TEST_CACHES"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
