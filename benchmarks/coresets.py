@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--learner", default="offline")
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
     parser.add_argument("--max-texts", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=5, help="of the cheap learners that have any")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"))
     args = parser.parse_args()
     state, task = process_state(), dilm.load_task(args.task)
@@ -48,9 +49,8 @@ def main() -> None:
     if args.cheap:
         learners = [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
         sets = [*sources, *(folder / method for method in METHODS)]
-        measure(
-            task, sets, learners, folder / "cheap.json", args, RecipeConfig(max_texts=args.max_texts), "cheap", True
-        )
+        recipe = RecipeConfig(max_texts=args.max_texts, seeds=args.seeds)
+        measure(task, sets, learners, folder / "cheap.json", args, recipe, "cheap", True)
     if args.fine_tune:
         origins = {method: folder / method for method in FINE_TUNED}
         if args.published:
