@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from patience import PATIENCE
+from patience import PATIENCE, patience
 from safetensors.numpy import load_file
 from test_distill import TINY
 
@@ -37,7 +37,8 @@ def settings(hub_models, tmp_path):
 def distill(settings, folder, *options, processes=1):
     """The exit code. With more than one process, they are others than this one, which starts them."""
     command = ["distill", "reviews", "--config", str(settings), "--output-dir", str(folder)]
-    return main([*command, "--num-processes", str(processes), *options])
+    with patience():
+        return main([*command, "--num-processes", str(processes), *options])
 
 
 def exact_part(name, values):

@@ -12,7 +12,7 @@ from dilm.evaluation.in_context import InContext
 from dilm.evaluation.learners import KINDS, make_learners, parse_learner
 from dilm.evaluation.probing import TfIdf
 from dilm.evaluation.protocol import held_out
-from dilm.evaluation.scratch import Scratch
+from dilm.evaluation.scratch import Scratch, WordConvolution
 from dilm.evaluation.training_sets import HeldOut, TrainingSet
 from dilm.prompts import layout
 
@@ -176,3 +176,40 @@ def test_a_prompt_that_does_not_fit_is_refused_and_a_long_text_is_cut(tokenizer,
 def test_layout_of_texts_and_pairs():
     assert layout("a\n b") == "Text: a b\nLabel:"
     assert layout(("a", "b")) == "Text 1: a\nText 2: b\nLabel:"
+
+
+def test_the_network_from_scratch_is_a_convolution_over_words(task, hub_models):
+    """Against convolutions of each window over the embeddings of each text, with the same weights."""
+    (learner,) = make_learners(
+        [f"scratch:{hub_models[1]}"], task, RecipeConfig(), max_length=32, bf16=False, device=CPU
+    )
+    assert isinstance(learner, Scratch)
+    embeddings, filters = learner._words, 5
+    network = WordConvolution(embeddings.shape[1], 2, filters).eval()
+    torch.nn.init.normal_(network.bias)
+    texts = ["It broke.", "It broke and I sent it back the same day.", "I loved it, really.", "Fine."]
+    groups = [learner.learner.collate(learner.learner.encode(part)) for part in (texts[:2], texts[2:])]
+    logits = network(learner._by_words(groups))
+    maps = network.words.weight.split(filters)
+    for row, (ids, mask) in enumerate(
+        (i, m) for g in groups for i, m in zip(g["input_ids"], g["attention_mask"], strict=True)
+    ):
+        words = (embeddings[ids] * mask[:, None]).T[None]
+        strongest, used = [], 0
+        for size in network.WINDOWS:
+            kernel = torch.stack(maps[used : used + size], 2)
+            used += size
+            padded = torch.nn.functional.pad(words, (0, size - 1))
+            strongest.append(torch.nn.functional.conv1d(padded, kernel).amax(2)[0])
+        slow = network.output((torch.cat(strongest) + network.bias).relu())
+        assert torch.allclose(logits[row], slow, atol=1e-5)
+
+
+def test_the_network_from_scratch_reads_a_set_of_one_batch_once_and_others_batch_by_batch(task, hub_models):
+    (learner,) = make_learners(
+        [f"scratch:{hub_models[1]}"], task, RecipeConfig(), max_length=32, bf16=False, device=CPU
+    )
+    one, other = (learner.learner.batch(["Good.", "Bad day."], labels) for labels in ([0, 1], [1, 0]))
+    read = [(words, targets.tolist()) for words, targets in learner._prepared(iter([one, one, other]))]
+    assert read[0][0] is read[1][0] and read[1][0] is not read[2][0]
+    assert read[0][1] == read[1][1] != read[2][1]

@@ -121,9 +121,12 @@ class Scratch:
 
     def _prepared(self, batches: Iterator[Batch]) -> Iterator[tuple[Words, Tensor]]:
         """Words and classes of each batch; a set that fits into one batch is the same batch always, and read once."""
-        last, words, targets = None, Words(torch.empty(0), []), torch.empty(0)
+        last: tuple[Batch, Words, Tensor] | None = None
         for batch in batches:
-            if batch is not last:
-                words = self._by_words([inputs for inputs, _ in batch])
-                last, targets = batch, torch.cat([labels for _, labels in batch])
-            yield words, targets
+            if last is None or batch is not last[0]:
+                last = (
+                    batch,
+                    self._by_words([inputs for inputs, _ in batch]),
+                    torch.cat([labels for _, labels in batch]),
+                )
+            yield last[1:]

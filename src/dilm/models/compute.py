@@ -63,12 +63,17 @@ def release_memory() -> None:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let glibc's malloc keep what tensors free until `release_memory`, up to 2 GB: given back to the system at once,
-    every page of the next step's activations is mapped and zeroed anew, a seventh of the time of a small step."""
+    """Let glibc's malloc keep what tensors free; a run gives it back at the end of each stage (`release_memory`).
+
+    Given back to the system at once, every page of the next step's activations is mapped and zeroed anew, a seventh of
+    the time of a small step. It holds for the whole process; who sets MALLOC_* variables of his own keeps them.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
     with contextlib.suppress(OSError, AttributeError):
         mallopt, trim_threshold, mmap_threshold = ctypes.CDLL(None).mallopt, -1, -3
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
+        if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):  # older ones take 32 MB at most
+            mallopt(trim_threshold, 2**31 - 1)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ The reference enters through T'T [d, d] and T'Y [d, c] alone, and a set of few t
 
     A^-1 = I / ridge - Q Q',  Q = R' L^-T / sqrt(ridge),  L L' = R R' + ridge I
 
-with any R [q, d] that has R'R = P'P: P itself, or its triangular factor once there are more texts than features. So
-one choice among the r candidates of a class costs O(r d q), q = min(k, d), whatever m and the other classes are.
+with any R [q, d] that has R'R = P'P: P itself, or its triangular factor once there are more texts than features. With
+q = min(texts of the set, d) one choice among the r candidates of a class costs O(r d q + d^2 q), whatever m is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.linalg import solve_triangular
 
 from .base import Reference, class_rows, with_bias
 
@@ -83,23 +84,29 @@ class RidgeSearch:
         self.ridge, self.chosen = ridge, []
         self._powers = ((self.inputs @ self.gram) * self.inputs).sum(1)  # x' T'T x / m of every candidate
         self._norms = (self.inputs**2).sum(1)
-        self._solve()
+        self._solved_for: list[int] | None = None
 
     def _solve(self) -> None:
+        """W and Q of the chosen texts, if they have changed."""
+        if self._solved_for == self.chosen:
+            return
+        self._solved_for = [*self.chosen]
         points, targets = self.inputs[self.chosen], self.targets[self.chosen]
         factor = points if len(points) <= points.shape[1] else np.asarray(np.linalg.qr(points, mode="r"))
         lower = np.linalg.cholesky(factor @ factor.T + self.ridge * np.eye(len(factor)))
-        self.directions = np.linalg.solve(lower, factor).T / np.sqrt(self.ridge)
+        self.directions = solve_triangular(lower, factor, lower=True).T / np.sqrt(self.ridge)
         right = points.T @ targets
         self.weights = right / self.ridge - self.directions @ (self.directions.T @ right)
 
     def loss(self) -> float:
         """|T W - Y|^2 / m."""
+        self._solve()
         fit = (self.weights * (self.gram @ self.weights)).sum() - 2 * (self.weights * self.cross).sum()
         return float(fit + self.label_power)
 
     def changes(self, rows: Int[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
         """What adding each of the candidates would do to the loss."""
+        self._solve()
         inputs, ridge, directions = self.inputs[rows], self.ridge, self.directions
         along = inputs @ directions  # u = x / ridge - Q along
         leverage = self._norms[rows] / ridge - (along**2).sum(1)
@@ -119,8 +126,6 @@ class RidgeSearch:
 
     def add(self, place: int) -> None:
         self.chosen.append(place)
-        self._solve()
 
     def remove(self, place: int) -> None:
         self.chosen.remove(place)
-        self._solve()
