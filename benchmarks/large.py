@@ -31,10 +31,15 @@ SETTINGS = {
     "sets": 1,
     "language_modeling": {"max_steps": 4},
     "gradient_matching": {
-        **{"max_steps": 4, "refresh_steps": 4, "generated_texts": 64},
-        **{"inner_steps": 2, "learner_steps": 2, "teacher_size": 50, "teacher_candidates": 500},
+        "max_steps": 4,
+        "refresh_steps": 4,
+        "generated_texts": 64,
+        "inner_steps": 2,
+        "learner_steps": 2,
+        "teacher_size": 50,
+        "teacher_candidates": 500,
     },
-    "pool": {"texts_per_dpc": 5, "keep": "all"},
+    "pool": {"texts_per_dpc": 10, "keep": "all"},
     "evaluation": {"learners": ["probe"], "full_data_steps": 4, "max_texts": 1000},
 }
 
