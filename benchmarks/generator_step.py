@@ -119,12 +119,12 @@ def literal_steps(generator, learner, teachers, batches, task, config, clock, co
 class GivenTexts:
     """Stands in for `WrittenTexts`: the same texts for every way, without the cost of writing them."""
 
-    def __init__(self, generator: Generator, batches: list[list[list]]):
-        self.refresh_steps = 10**9
+    def __init__(self, generator: Generator, config: GradientMatchingConfig, batches: list[list[list]]):
+        self.generator, self.config, self.refresh_steps = generator, config, 10**9
         self.classes = {c: Given(generator, c, texts) for c, texts in enumerate(batches)}
 
     def refresh(self, number: int) -> None:
-        pass
+        """Nothing is written."""
 
 
 class Given:
@@ -143,7 +143,7 @@ class Given:
 
 def our_steps(generator, learners, batches, task, config, clock, count) -> float:
     """Seconds of a step of `match_gradients`, on average over `count` steps after a first one."""
-    given = GivenTexts(generator, batches)
+    given = GivenTexts(generator, config, batches)
     patches = [
         mock.patch.object(gradient_matching, "WrittenTexts", lambda *args: given),
         mock.patch.object(gradient_matching, "_real_cosine", lambda *args: 0.0),
@@ -210,6 +210,53 @@ def operations(model, tokens: float, length: float, passes: float) -> float:
         weights += model.get_input_embeddings().weight.numel()
     size, layers = model.config.hidden_size, model.config.num_hidden_layers
     return passes * tokens * (2 * weights + 4 * length * size * layers)
+
+
+def operations_by_way(
+    generator: Generator,
+    learner: Learner,
+    teachers: Teachers,
+    batches: list[list[list]],
+    task: Task,
+    config: GradientMatchingConfig,
+    schedule: int,
+) -> dict[str, float]:
+    """Operations of a step of each way, counted by hand; those of making the pool are shared out over the schedule."""
+
+    def tokens(encoded: list[list[int]]) -> tuple[float, float]:
+        lengths = [len(ids) for ids in encoded]
+        return float(np.sum(lengths)), float(np.mean(lengths))
+
+    def read(texts: list) -> tuple[float, float]:
+        return tokens([row["input_ids"] for row in learner.encode(texts)])
+
+    synthetic = [text for c in range(task.num_classes) for text in batches[c][0]]
+    real = [text for c in range(task.num_classes) for text in teachers.texts(c, 0)]
+    writing = operations(generator.model, *tokens(generator.encode(synthetic, [0] * len(synthetic))), passes=3)
+    _, length = read(task.texts("train", range(min(2000, len(task.train)))))
+    training = operations(learner.model, length * config.learner_batch_size * config.learner_steps, length, passes=3)
+    reading = operations(learner.model, *read(synthetic), passes=1)
+    teaching = operations(learner.model, *read(real), passes=1)
+    snapshots = config.trajectories * config.inner_steps
+    return {
+        "literal": 3 * teaching + 6 * reading + writing + training,
+        "fresh": teaching + reading + writing + training,
+        "pool": reading
+        + writing
+        + training * config.trajectories * (config.inner_steps - 1) / schedule
+        + teaching * snapshots * config.teacher_sets / schedule,
+    }
+
+
+def print_table(rows: list[dict]) -> None:
+    """Each way with its parts, and how far it is from its floor."""
+    print(f"{'way and part':<44} {'s/step':>8} {'GFLOP':>8} {'floor s':>8} {'of floor':>9}")
+    for row in rows:
+        floor = row.get("floor_seconds")
+        tail = f" {row['gflop']:>8.0f} {floor:>8.2f} {row['seconds'] / floor:>8.1f}x" if floor else ""
+        print(f"{row['way']:<44} {row['seconds']:>8.2f}{tail}")
+        for part, seconds in row["parts"].items():
+            print(f"  {part:<42} {seconds:>8.2f}")
 
 
 def best_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -287,29 +334,7 @@ def main() -> None:
         rows[-1]["parts"][f"{name}, share of {args.schedule} steps"] = seconds / args.schedule
         rows[-1]["seconds"] += seconds / args.schedule
 
-    def tokens(texts, encode) -> tuple[float, float]:
-        lengths = [len(ids) for ids in encode(texts)]
-        return float(np.sum(lengths)), float(np.mean(lengths))
-
-    synthetic = [text for c in range(task.num_classes) for text in batches[c][0]]
-    real = [text for c in range(task.num_classes) for text in teachers.texts(c, 0)]
-    sample = task.texts("train", range(min(2000, len(task.train))))
-    ids = lambda texts: [row["input_ids"] for row in learner.encode(texts)]  # noqa: E731
-    written = tokens(synthetic, lambda texts: generator.encode(texts, [0] * len(texts)))
-    writing = operations(generator.model, *written, passes=3)
-    batch = tokens(sample, ids)
-    training = operations(learner.model, batch[1] * config.learner_batch_size * config.learner_steps, batch[1], 3)
-    reading = operations(learner.model, *tokens(synthetic, ids), passes=1)
-    teaching = operations(learner.model, *tokens(real, ids), passes=1)
-    snapshots = config.trajectories * config.inner_steps
-    counted = {
-        "literal": 3 * teaching + 6 * reading + writing + training,
-        "fresh": teaching + reading + writing + training,
-        "pool": reading
-        + writing
-        + training * config.trajectories * (config.inner_steps - 1) / args.schedule
-        + teaching * snapshots * config.teacher_sets / args.schedule,
-    }
+    counted = operations_by_way(generator, learner, teachers, batches, task, config, args.schedule)
     rates = {"float32": best_rate(device, torch.float32)}
     if bf16:
         rates["bfloat16"] = best_rate(device, torch.bfloat16)
@@ -317,13 +342,7 @@ def main() -> None:
         if row["way"] in counted:
             rate = rates["float32" if row["way"] == "literal" or not bf16 else "bfloat16"]
             row |= {"gflop": counted[row["way"]] / 1e9, "floor_seconds": counted[row["way"]] / rate}
-    print(f"{'way and part':<44} {'s/step':>8} {'GFLOP':>8} {'floor s':>8} {'of floor':>9}")
-    for row in rows:
-        floor = row.get("floor_seconds")
-        tail = f" {row['gflop']:>8.0f} {floor:>8.2f} {row['seconds'] / floor:>8.1f}x" if floor else ""
-        print(f"{row['way']:<44} {row['seconds']:>8.2f}{tail}")
-        for part, seconds in row["parts"].items():
-            print(f"  {part:<42} {seconds:>8.2f}")
+    print_table(rows)
     best = {row["way"]: row["seconds"] for row in rows}
     ratios = {way: best["literal"] / best[way] for way in ("fresh", "pool")}
     if args.output:

@@ -202,27 +202,10 @@ def match_gradients(
                 raise GenerationError(NOTHING_WRITTEN)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
         matches = []
-        for c, (texts, encoded, batches) in written.classes.items():
-            rows = batches.draw()
+        for c in written.classes:
             real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
-            batch = [texts[i] for i in rows]
-
-            chosen = [encoded[i] for i in rows]
-            if tokens is not None:
-                noise = derived_seed(seed, "gumbel", step, c)
-                share = 1 / len(written.classes)
-                matches.append(
-                    straight_through_gradient(
-                        generator, learners.learner, tokens, chosen, c, real, config, share, noise
-                    )
-                )
-                continue
-
-            def coefficients_of(nll: Tensor, c: int = c, batch: list = batch, real: Tensor = real) -> Match:
-                match = match_class(learners.learner, batch, c, nll, real, config)
-                return match._replace(coefficients=match.coefficients / len(written.classes))
-
-            matches.append(generator_gradient(generator, chosen, config.micro_batch_size, coefficients_of))
+            noise = derived_seed(seed, "gumbel", step, c)
+            matches.append(_class_gradient(written, c, learners.learner, real, tokens, noise))
         if config.objective != "gumbel":  # which every process computes whole
             sum_gradients(generator.model.parameters())
         norm = float(nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm))
@@ -244,6 +227,27 @@ def match_gradients(
         if checkpoints:
             checkpoints.after_step(training, step + 1, history, written.texts)
         yield record
+
+
+def _class_gradient(
+    written: WrittenTexts, c: int, learner: Learner, real: Tensor, tokens: TokenEmbeddings | None, noise: int
+) -> Match:
+    """Draw a mini-batch of one class and add the class's share of the gradient to the generator's.
+
+    With `tokens` by straight-through Gumbel softmax, whose noise has the seed `noise`.
+    """
+    generator, config, classes = written.generator, written.config, len(written.classes)
+    texts, encoded, batches = written.classes[c]
+    rows = batches.draw()
+    batch, chosen = [texts[i] for i in rows], [encoded[i] for i in rows]
+    if tokens is not None:
+        return straight_through_gradient(generator, learner, tokens, chosen, c, real, config, 1 / classes, noise)
+
+    def coefficients_of(nll: Tensor) -> Match:
+        match = match_class(learner, batch, c, nll, real, config)
+        return match._replace(coefficients=match.coefficients / classes)
+
+    return generator_gradient(generator, chosen, config.micro_batch_size, coefficients_of)
 
 
 def _real_cosine(
