@@ -53,11 +53,14 @@ def test_select_writes_balanced_sets_with_their_settings(csv, coresets):
     assert yaml.safe_load((coresets / "herding/config.yaml").read_text())["method"] == "herding"
 
 
-def test_select_adds_what_is_missing_and_refuses_another_folder(csv, coresets, hub_models, tmp_path):
+def test_select_adds_what_is_missing_and_refuses_another_folder(csv, coresets, hub_models, tmp_path, monkeypatch):
     common = {"learner": hub_models[1], "quiet": True}
     before = (coresets / "random/dpc_2/dataset_0.jsonl").stat().st_mtime_ns
     paths = dilm.select(csv, method="random", dpc=2, sets=4, output_dir=coresets / "random", **common)
     assert len(paths) == 4 and paths[3].exists() and paths[0].stat().st_mtime_ns == before
+    with monkeypatch.context() as patched:
+        patched.delattr(dilm.Learner, "from_pretrained")  # of what is all there no model is needed
+        assert dilm.select(csv, method="random", dpc=2, sets=4, output_dir=coresets / "random", **common) == paths
     paths[3].unlink()
     with pytest.raises(InputError, match="method: random there, kernel now"):
         dilm.select(csv, method="kernel", output_dir=coresets / "random", **common)

@@ -88,6 +88,11 @@ def select(
     if pool is not None:
         settings |= {"pool": str(pool), "keep": keep, "pool_fingerprint": fingerprint(texts)}
     _open_folder(folder, settings)
+    wanted = [(size, number) for size in sizes for number in range(sets)]
+    paths = [set_path(folder, size, number) for size, number in wanted]
+    missing = [one for one, path in zip(wanted, paths, strict=True) if not path.exists()]
+    if not missing:
+        return paths
     device = default_device()
     model = Learner.from_pretrained(
         learner,
@@ -96,12 +101,9 @@ def select(
         bf16=native_bf16(device) if bf16 is None else bf16,
         device=device,
     )
-    wanted = [(size, number) for size in sizes for number in range(sets)]
-    missing = [(size, number) for size, number in wanted if not set_path(folder, size, number).exists()]
     if method == TDD:
-        if missing:
-            _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
-        return [set_path(folder, size, number) for size, number in wanted]
+        _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
+        return paths
     features, reference = pretrained_features(model, texts), None
     if pool is not None:
         reference = Reference(pretrained_features(model, real_texts), real_labels)
@@ -109,7 +111,7 @@ def select(
     writing = write_coresets(folder, method, missing, texts, labels, features, names, seed, reference)
     for _ in reporter.track(writing, f"selection, {method}", len(missing)):
         pass
-    return [set_path(folder, size, number) for size, number in wanted]
+    return paths
 
 
 def _learn_embeddings(
