@@ -132,22 +132,33 @@ def kill_at_random(process: int, number: signal.Signals, seconds: float) -> int:
     return ended(process)[0]
 
 
+class Lost(Exception):
+    """What a run had kept is gone or damaged, or a resumed run is not what it would have been."""
+
+
+def expect(holds: object, otherwise: str) -> None:
+    """`Lost` if it does not hold; unlike an assert, also under `python -O`."""
+    if not holds:
+        raise Lost(otherwise)
+
+
 def check_whole(folder: Path) -> None:
     """Whatever has its final name can be read to its end."""
     for path in folder.rglob("[!.]*"):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue  # what was being written
         if path.name.startswith("step_"):
-            assert what_is_broken(path) is None, f"{path}: {what_is_broken(path)}"
+            expect(what_is_broken(path) is None, f"{path}: {what_is_broken(path)}")
         elif path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".jsonl" and not path.name.startswith("rows-"):
-            assert all(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()), path
+            lines = path.read_text(encoding="utf-8").splitlines()
+            expect(all(json.loads(line) for line in lines), f"{path} has an empty row")
         elif path.suffix == ".parquet":
             pq.read_table(path)
         elif path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                assert file.keys(), path
+                expect(file.keys(), f"{path} holds no tensors")
 
 
 def progress(folder: Path) -> tuple[str, int, set]:
@@ -186,13 +197,13 @@ def uninterrupted(files: dict[str, Path], place: Path) -> tuple[dict[str, dict],
     alone, seconds = {}, {}
     for name, file in files.items():
         code, seconds[name] = ended(start(file, place / f"alone-{name}"))
-        assert code == 0, (place / f"alone-{name}.log").read_text(encoding="utf-8")
+        expect(code == 0, f"left alone it ended in {code}: {(place / f'alone-{name}.log').read_text(encoding='utf-8')}")
         alone[name] = contents(place / f"alone-{name}")
     return alone, seconds
 
 
 def kill_and_resume(settings: Path, folder: Path, kills: int, seconds: float, chance: random.Random) -> Counter:
-    """One run from its start to its end, killed at most so often; AssertionError if anything is lost on the way."""
+    """One run from its start to its end, killed at most so often; `Lost` if anything is lost on the way."""
     counts, before, code = Counter(starts=0), ("start", 0, set()), 1
     while code != 0:
         number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -200,13 +211,14 @@ def kill_and_resume(settings: Path, folder: Path, kills: int, seconds: float, ch
         code = kill_at_random(start(settings, folder), number, wait)
         counts["starts"] += 1
         log = folder.with_suffix(".log").read_text(encoding="utf-8")
-        assert code in {0, *EXIT_CODES[number]}, f"{number.name} ended in exit code {code}: {log[-4000:]}"
-        assert "Traceback" not in log, log[-4000:]
+        expect(code in {0, *EXIT_CODES[number]}, f"{number.name} ended in exit code {code}: {log[-4000:]}")
+        expect("Traceback" not in log, log[-4000:])
         check_whole(folder)
         if code != 0:
             now = progress(folder)
-            assert before[2] <= now[2], f"{folder}: evaluation runs are lost"
-            assert (STAGES.index(now[0]), now[1]) >= (STAGES.index(before[0]), before[1]), f"{folder}: {before}, {now}"
+            expect(before[2] <= now[2], f"{folder}: evaluation runs are lost")
+            further = (STAGES.index(now[0]), now[1]) >= (STAGES.index(before[0]), before[1])
+            expect(further, f"{folder} was at {before}, is at {now}")
             counts.update(["kills", f"by {number.name}", f"in {now[0]}"])
             before = now
     return counts
@@ -219,8 +231,8 @@ def soak(files: dict[str, Path], place: Path, kills: int, seed: int, alone: dict
         name, folder = next(runs), place / f"run-{seed}-{counts['runs']}"
         counts += kill_and_resume(files[name], folder, kills - counts["kills"], seconds[name], chance)
         for key, value in contents(folder).items():
-            assert alone[name][key] == value, f"{folder}: {key} is not what the uninterrupted run has"
-        assert not list(folder.rglob(".*.partial")), f"{folder}: leftovers"
+            expect(alone[name][key] == value, f"{folder}: {key} is not what the uninterrupted run has")
+        expect(not list(folder.rglob(".*.partial")), f"{folder}: leftovers")
         counts["runs"] += 1
         print(f"{folder.name} ({name}) ended as the uninterrupted one; {counts['kills']} kills so far", flush=True)
         shutil.rmtree(folder)
@@ -242,7 +254,7 @@ def side_by_side(at_once: int, one: Callable[[int], Counter], place: Path) -> Co
             finally:
                 os._exit(code)
     codes = [ended(process)[0] for process in workers.values()]
-    assert not any(codes), f"exit codes {codes}"
+    expect(not any(codes), f"the processes ended in {codes}; what was lost stands above")
     found = [json.loads((place / f"counts-{number}.json").read_text(encoding="utf-8")) for number in workers]
     return sum(map(Counter, found), Counter())
 
