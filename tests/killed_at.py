@@ -25,6 +25,7 @@ PRELOADED = [
 
 def killed_at(point: Path, arguments: list[str], told: Path) -> int | None:
     """The exit code, negative for a signal; what the process said is in `told`."""
+    told.touch()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run, args=(point, arguments, told))
