@@ -7,7 +7,7 @@ from dilm.diagnostics import describe_matching, describe_texts, distinct_n, is_r
 
 def healthy() -> dict:
     texts = {"duplicate": 0.0, "repetitive": 0.0, "distinct_2": 0.8}
-    matching = {"cosine_first": 0.2, "cosine_last": 0.5, "cosine_real": 0.6, "non_finite": 0.0, "vanishing": 0.0}
+    matching = {"cosine": 0.5, "cosine_real": 0.6, "non_finite": 0.0, "vanishing": 0.0}
     return {
         "pool": dict(texts),
         "distilled": dict(texts),
@@ -34,7 +34,7 @@ def test_a_healthy_run_gives_no_warning():
         ("distilled", "distinct_2", 0.2, "less varied"),
         ("matching", "non_finite", 0.01, "NaN or infinite"),
         ("matching", "vanishing", 0.5, "vanished"),
-        ("matching", "cosine_last", 0.1, "match the real gradient much less"),
+        ("matching", "cosine", 0.1, "match the real gradient much less"),
     ],
 )
 def test_each_sign_of_trouble_is_told_in_words(group, key, value, words):
@@ -68,5 +68,5 @@ def test_matching_figures_tolerate_gaps_and_bad_steps():
     history = [{"cosine": 0.1, "grad_norm": 1.0, "real_cosine": 0.5}, {"cosine": 0.3, "grad_norm": 1.0}]
     history.insert(1, {"cosine": float("nan"), "grad_norm": float("nan"), "real_cosine": float("nan")})
     facts = describe_matching(history)
-    assert facts["cosine_first"] == 0.1 and facts["cosine_last"] == 0.3
-    assert facts["cosine_real"] == 0.5 and facts["non_finite"] == pytest.approx(1 / 3) and facts["vanishing"] == 0
+    assert facts["cosine"] == 0.1 and facts["cosine_real"] == 0.5, "at the steps that have both"
+    assert facts["steps"] == 3 and facts["non_finite"] == pytest.approx(1 / 3) and facts["vanishing"] == 0

@@ -60,18 +60,16 @@ def is_finite(value: float | None) -> bool:
 
 
 def describe_matching(history: Sequence[Facts]) -> Facts:
-    """Stage 2 in figures: cosine at the start and the end beside that of real texts, vanishing and bad gradients."""
+    """Stage 2 in figures: cosine beside that of real texts (at the steps that have both), bad gradients."""
     if not history:
         return {}
     good = [record for record in history if is_finite(record["grad_norm"]) and is_finite(record["cosine"])]
-    quarter = max(1, len(good) // 4)
-    real = [r["real_cosine"] for r in good if is_finite(r.get("real_cosine"))]
+    both = [record for record in good if is_finite(record.get("real_cosine"))]
     norms = np.array([record["grad_norm"] for record in good])
     return {
         "steps": len(history),
-        "cosine_first": float(np.mean([r["cosine"] for r in good[:quarter]])) if good else None,
-        "cosine_last": float(np.mean([r["cosine"] for r in good[-quarter:]])) if good else None,
-        "cosine_real": float(np.mean(real)) if real else None,
+        "cosine": float(np.mean([record["cosine"] for record in both])) if both else None,
+        "cosine_real": float(np.mean([record["real_cosine"] for record in both])) if both else None,
         "non_finite": 1 - len(good) / len(history),
         "vanishing": float((norms < 1e-8).mean()) if good else 0.0,
     }
@@ -135,10 +133,10 @@ def warnings(facts: Facts) -> list[str]:
         non_finite, vanishing = matching["non_finite"], matching["vanishing"]
         warn_if(non_finite > 0, f"{non_finite:.1%} of the stage-2 steps had NaN or infinite gradients; left out")
         warn_if(vanishing > 0.2, f"gradients vanished in {vanishing:.0%} of the stage-2 steps")
-        last, real_cosine = matching["cosine_last"], matching["cosine_real"]
-        if last is not None and real_cosine is not None and last < 0.5 * real_cosine:
+        cosine, real_cosine = matching["cosine"], matching["cosine_real"]
+        if cosine is not None and cosine < 0.5 * real_cosine:
             found.append(
-                f"written texts match the real gradient much less (cosine {last:.2f}) than real texts do "
+                f"written texts match the real gradient much less (cosine {cosine:.2f}) than real texts do "
                 f"({real_cosine:.2f})"
             )
     return found

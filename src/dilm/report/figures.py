@@ -170,7 +170,8 @@ def curve_plots(facts: Facts) -> list[Plot]:
     if any("cosine" in point for point in curves.get("stage_2", ())):
         caption = (
             "Cosine between the gradients of written and of real texts, by step; 1 is the same direction. Dashed, with "
-            "squares: held-out real texts in place of the written ones."
+            "squares: held-out real texts in place of the written ones. Each step meets a learner at another point "
+            "of its training, and the cosine depends on it."
         )
         draw = partial(_cosines, points=curves["stage_2"])
         plots.append(drawn("stage-2", "Stage 2, gradient matching", caption, 2.5, draw))

@@ -37,8 +37,8 @@ NOTHING_WRITTEN = (
 WRITING_BLOCK = 1024
 """Texts that one process writes in one go: what is written does not depend on the number of processes."""
 
-REFERENCE_STEPS = 10
-"""Every so many steps the cosine that real texts reach is measured too."""
+YARDSTICKS = 20
+"""Steps, at most, at which the cosine that real texts reach is measured too; evenly spread."""
 
 
 class Learners(Protocol):
@@ -180,10 +180,11 @@ def match_gradients(
 ) -> Iterator[dict[str, float]]:
     """Train the generator; yields loss, cosine and gradient norm of every step.
 
-    `real_texts` are held-out texts by class, from which the cosine that real texts reach is measured as a
-    yardstick ("real_cosine", every few steps). A step whose gradient is not finite is left out and yields
-    "skipped". Dropout is off throughout: the coefficients belong to the very losses that are stepped along.
-    With checkpoints it goes on from the last one, after yielding the records of the steps before it.
+    `real_texts` are held-out texts by class, from which the cosine that real texts reach is measured as a yardstick
+    ("real_cosine", at some steps: each meets another learner, and the cosine depends on it). A step whose gradient is
+    not finite is left out and yields "skipped". Dropout is off throughout: the coefficients belong to the very losses
+    that are stepped along. With checkpoints it goes on from the last one, after yielding the records of the steps
+    before it.
     """
     generator.model.eval()
     optimizer, scheduler = make_optimizer(list(generator.model.parameters()), config, config.max_steps)
@@ -220,9 +221,9 @@ def match_gradients(
         else:
             record["skipped"] = 1.0
         optimizer.zero_grad(set_to_none=True)
-        if step % REFERENCE_STEPS == 0:
-            c = next(iter(written.classes))
-            record["real_cosine"] = _real_cosine(learners, real_texts[c], c, config, random)
+        if step % math.ceil(config.max_steps / YARDSTICKS) == 0:
+            reached = [_real_cosine(learners, real_texts[c], c, config, random) for c in written.classes]
+            record["real_cosine"] = float(np.mean(reached))
         history.append(record)
         if checkpoints:
             checkpoints.after_step(training, step + 1, history, written.texts)
