@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dilm import InputError
+from dilm.models import batching
+from dilm.models import generator as generator_module
 from dilm.models.generator import Generator
 from dilm.models.sampling import SamplingRules, nucleus_sample, sample_token_ids
 
@@ -62,6 +64,15 @@ def test_sampling_is_reproducible_from_its_seed_and_only_from_it(generator):
     torch.manual_seed(99)
     assert generator.write(labels, seed=1) == first
     assert generator.write(labels, seed=2) != first
+
+
+def test_fewer_texts_are_sampled_at_once_the_longer_they_may_be(generator, monkeypatch):
+    sizes = []
+    sample = generator_module.sample_token_ids
+    monkeypatch.setattr(batching, "CACHED_TOKENS", {"cpu": 3 * generator.max_length + 1})
+    monkeypatch.setattr(generator_module, "sample_token_ids", lambda *args: sizes.append(len(args[1])) or sample(*args))
+    texts = generator.write([0, 1] * 4, seed=1)
+    assert len(texts) == 8 and sizes[:3] == [3, 3, 2] and max(sizes) <= 3
 
 
 def test_samples_hold_no_control_token_and_are_never_empty(generator):

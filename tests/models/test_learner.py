@@ -125,6 +125,17 @@ def test_features_are_the_mean_over_own_tokens_of_unit_length(learner, texts):
     assert features.dtype == np.float32 and np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
 
+def test_texts_are_read_in_batches_of_bounded_tokens_however_long_they_are(learner, monkeypatch):
+    texts = ["short", "a much longer text " * 8, "another long text " * 9, "short too", "of middle length " * 3]
+    whole, sizes = learner.features(texts), []
+    monkeypatch.setattr(batching, "TOKENS_AT_ONCE", {"cpu": 40})
+    collate = learner.collate
+    monkeypatch.setattr(learner, "collate", lambda part: sizes.append((len(part), batch := collate(part))) or batch)
+    assert np.allclose(learner.features(texts), whole, atol=1e-5)
+    assert sum(count for count, _ in sizes) == len(texts) and len(sizes) > 2
+    assert all(count == 1 or batch["input_ids"].numel() <= 40 for count, batch in sizes)
+
+
 def test_training_is_reproducible_and_leaves_global_random_state_alone(learner, texts):
     def train(seed):
         learner.reinitialize(0)

@@ -13,6 +13,9 @@ GROUP_COST = {"cpu": 128, "cuda": 4096, "mps": 1024}
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 """Padded tokens, at most, whose activations are held for a backward pass: long texts cost time, not memory."""
 
+CACHED_TOKENS = {"cpu": 32768, "cuda": 2**20, "mps": 131072}
+"""Tokens, at most, whose keys and values are held while texts are sampled."""
+
 
 def length_groups(lengths: Sequence[int], group_cost: int, most_tokens: int) -> list[list[int]]:
     """Places in groups of neighbouring lengths such that padded tokens + group_cost * groups is least.
@@ -57,3 +60,8 @@ def group_cost(device: torch.device) -> int:
 def tokens_at_once(device: torch.device) -> int:
     """TOKENS_AT_ONCE of a device."""
     return TOKENS_AT_ONCE.get(device.type, 16384)
+
+
+def cached_tokens(device: torch.device) -> int:
+    """CACHED_TOKENS of a device."""
+    return CACHED_TOKENS.get(device.type, 131072)

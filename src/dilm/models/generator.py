@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from ..errors import InputError
 from ..task import TextInput
 from . import offline
-from .batching import runs_within, tokens_at_once
+from .batching import cached_tokens, runs_within, tokens_at_once
 from .compute import autocast, default_device, derived_seed, seeded
 from .loading import load_pretrained, quiet_transformers
 from .lora import merged, with_lora
@@ -210,6 +210,7 @@ class Generator:
         Texts that are empty, broken (half a character), malformed (a pair with one side) or still unfinished at
         max_length are thrown away and written again, at most `max_tries` times; a last unfinished try is kept
         rather than lost, an empty one is not: what could not be written is missing from the result.
+        batch_size: texts at once, fewer where max_length is long, so that their keys and values fit in memory.
         engine: what samples in place of the model itself; it gets each attempt as one batch.
         """
         rules = SamplingRules(
@@ -221,6 +222,7 @@ class Generator:
         )
         if engine is None:
             engine = self._sampler(seed)
+            batch_size = min(batch_size, max(1, cached_tokens(self.device) // self.max_length))
         else:
             batch_size = max(1, len(labels))
         pending = list(range(len(labels)))

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ..config import OptimizationConfig
 from ..errors import InputError
 from ..task import TextInput
-from .batching import group_cost, length_groups, tokens_at_once
+from .batching import group_cost, length_groups, runs_within, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
 from .loading import load_pretrained
 from .offline import resolve
@@ -176,13 +176,14 @@ class Learner:
     def padded_batches(
         self, texts: Sequence[TextInput] | Encoded, batch_size: int
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Batches of similar length with the places of their texts, so that little is computed on padding."""
+        """Batches of similar length with the places of their texts: little padding, and tokens_at_once at most."""
         for start in range(0, len(texts), 100 * batch_size):
             encoded = self._encoded(texts[start : start + 100 * batch_size])
             order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]["input_ids"]))
             for first in range(0, len(order), batch_size):
-                rows = order[first : first + batch_size]
-                yield [start + i for i in rows], self.collate([encoded[i] for i in rows])
+                batch = order[first : first + batch_size]
+                for run in runs_within([len(encoded[i]["input_ids"]) for i in batch], tokens_at_once(self.device)):
+                    yield [start + i for i in batch[run]], self.collate([encoded[i] for i in batch[run]])
 
     @torch.inference_mode()
     def features(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n d"]:
