@@ -33,9 +33,8 @@ def _place(argument: str) -> str:
     return f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument
 
 
-def read_source(path: str | Path) -> str:
-    """Where the figures of a result file come from, in one line."""
-    source = json.loads(Path(path).read_text(encoding="utf-8"))["source"]
+def told(source: dict) -> str:
+    """Where figures come from, in one line."""
     return f"`{source['command']}`, commit {source['commit']}, {source['machine']}, {source['date']}"
 
 

@@ -5,18 +5,23 @@
 
 Selects 20 sets of every method and size, evaluates them with the cheap learners (--cheap: probe, TF-IDF, scratch; 20
 sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, one seed), and writes the comparison to
-benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Both can be interrupted and called again.
+benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Both can be interrupted and called again. Fine-tuning, which
+takes days, also goes on from that file wherever it was made: a set with a score in it by the same recipe keeps it.
 """
 
 import argparse
+import dataclasses
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common import write_result
 
 import dilm
 from dilm.config import RecipeConfig
+from dilm.evaluation.comparison import compare
+from dilm.evaluation.statistics import Row
 from dilm.models.processes import process_state
 from dilm.run_folder import set_path
 
@@ -56,28 +61,60 @@ def main() -> None:
         if args.published:
             name = Path(args.published) / folder.name
             origins["dilm-published"] = name if name.is_dir() else Path(args.published)
-        if state.is_main_process:
-            first_sets(origins, folder / "first", args.dpc, args.fine_tune)
-        state.wait_for_everyone()
-        sets = [f"{method}={folder / 'first' / method}" for method in origins]
         recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
+        known = earlier_rows(result_path(task, "fine_tuned"), recipe)
+        if state.is_main_process:
+            first_sets(origins, folder / "first", args.dpc, args.fine_tune, {set_of(row) for row in known})
+        state.wait_for_everyone()
+        missing = [folder / "first" / method for method in origins if any((folder / "first" / method).iterdir())]
+        sets = [f"{place.name}={place}" for place in missing]
         learners = [f"finetune:{args.learner}"]
-        measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", args.full)
+        if not sets:
+            print("all these sets have been measured")
+            return
+        measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", args.full, known)
 
 
-def first_sets(origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int) -> list[str]:
-    """The first sets of each method in a folder of their own; returns what `dilm evaluate` takes."""
+def result_path(task: dilm.Task, name: str) -> Path:
+    return Path(__file__).parent / "results" / f"coresets_{task.name}_{name}.json"
+
+
+def set_of(row: Row) -> tuple[str, int, int]:
+    return row["method"], row["dpc"], row["set"]
+
+
+def earlier_rows(path: Path, recipe: RecipeConfig) -> list[Row]:
+    """The scores in a result file as rows; none if there is no such file or another recipe made it."""
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    own = {key: value for key, value in dataclasses.asdict(recipe).items() if key in facts.get("recipe", {})}
+    if not facts or facts["recipe"] != own or any(line["collapsed"] for line in facts["lines"]):
+        return []
+    return [
+        {"task": facts["task"], "learner": learner, "method": method, "dpc": int(dpc), "set": int(number), "seed": seed}
+        | ({"accuracy": score[0], "f1": score[1]} if isinstance(score, list) else {"accuracy": score})
+        | {"collapsed": False}
+        for learner, methods in facts["scores"].items()
+        for method, sizes in methods.items()
+        for dpc, sets in sizes.items()
+        for number, scores in sets.items()
+        for seed, score in enumerate(scores)
+    ]
+
+
+def first_sets(origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int, without: Collection) -> None:
+    """The first sets of each method that are still to be measured, in a folder of their own."""
     for method, origin in origins.items():
         shutil.rmtree(folder / method, ignore_errors=True)
+        (folder / method).mkdir(parents=True)
         for dpc in sizes:
             for number in range(count):
-                path = set_path(folder / method, dpc, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(set_path(origin, dpc, number), path)
-    return [f"{method}={folder / method}" for method in origins]
+                if (method, dpc, number) not in without:
+                    path = set_path(folder / method, dpc, number)
+                    path.parent.mkdir(exist_ok=True)
+                    shutil.copy(set_path(origin, dpc, number), path)
 
 
-def scores_by_set(rows: Sequence[dict]) -> dict:
+def scores_by_set(rows: Sequence[Row]) -> dict:
     """Every score, by learner, method, size and set."""
     scores: dict = {}
     for row in rows:
@@ -87,16 +124,23 @@ def scores_by_set(rows: Sequence[dict]) -> dict:
     return scores
 
 
-def measure(task, sets, learners, output, args, recipe, name, full) -> None:
+def measure(task, sets, learners, output, args, recipe, name, full, known=()) -> None:
     """Evaluate, compare, and write the comparison with every score by learner, method, size and set."""
     results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full)
     if not process_state().is_main_process:
         return
-    comparison = dilm.compare([output], metric=args.metric, output=output.with_name(f"{name}_comparison"))
+    made_by = results["rows"][0]["recipe"]
+    rows = [row | {"recipe": made_by} for row in known] + results["rows"]
+    comparison = compare(rows, metric=args.metric)
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-    path = Path(__file__).parent / "results" / f"coresets_{task.name}_{name}.json"
-    write_result(path, {**facts, "scores": scores_by_set(results["rows"])})
+    path = result_path(task, name)
+    if known:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        before = earlier.get("earlier", [])
+        runs = len(known) - sum(source["runs"] for source in before)
+        facts["earlier"] = [*before, earlier["source"] | {"runs": runs}]
+    write_result(path, {**facts, "scores": scores_by_set(rows)})
     print(f"wrote {path}")
 
 

@@ -6,7 +6,7 @@ python benchmarks/make_tables.py
 import json
 from pathlib import Path
 
-from common import read_source
+from common import told
 
 from dilm.durable import write_text
 from dilm.report.comparison import overview_table
@@ -25,7 +25,8 @@ def main() -> None:
             counts = sorted({(line["sets"], line["runs"]) for line in lines if line["dpc"]})
             runs = ", ".join(f"{sets} sets, {runs} runs" for sets, runs in counts)
             parts.append(f"### {facts['task']}, {learner}\n\n{overview_table(lines)}\n\n{runs} a cell.")
-        parts.append(f"Made by {read_source(path)}.")
+        made = [f"{told(source)} ({source['runs']} runs)" for source in facts.get("earlier", [])]
+        parts.append(f"Made by {', '.join([*made, told(facts['source'])])}.")
     write_text(page, "\n\n".join(parts) + "\n")
 
 
