@@ -85,9 +85,11 @@ def set_of(row: Row) -> tuple[str, int, int]:
 
 def earlier_rows(path: Path, recipe: RecipeConfig) -> list[Row]:
     """The scores in a result file as rows; none if there is no such file or another recipe made it."""
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    own = {key: value for key, value in dataclasses.asdict(recipe).items() if key in facts.get("recipe", {})}
-    if not facts or facts["recipe"] != own or any(line["collapsed"] for line in facts["lines"]):
+    if not path.exists():
+        return []
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    own = dataclasses.asdict(recipe)
+    if any(own.get(name, value) != value for name, value in facts["recipe"].items()):
         return []
     return [
         {"task": facts["task"], "learner": learner, "method": method, "dpc": int(dpc), "set": int(number), "seed": seed}
