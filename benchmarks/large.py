@@ -4,8 +4,9 @@
     python benchmarks/large.py --rows 1000 --tokens 20 100 500 --output benchmarks/results/large_lengths.json
 
 Makes a csv by repetition of embedded reviews with noise (new words), and sends it through the stages of `dilm distill`,
-each size in a process of its own, with few steps: memory does not depend on their number. Seconds are wall time; memory
-is the peak of what is resident, in MB, memory-mapped files included. Stage 1 contains the training of the tokenizer.
+each size in a process of its own, with few steps: memory does not depend on their number, so long as they are enough
+for a generator whose texts are whole characters. Seconds are wall time; memory is the peak of what is resident, in MB,
+memory-mapped files included. Stage 1 contains the training of the tokenizer.
 """
 
 import argparse
@@ -27,9 +28,9 @@ from dilm.reviews import generate
 
 STAGES = ("load", "full data", "stage 1", "stage 2", "pool", "selection", "coresets", "evaluation")
 SETTINGS = {
-    "dpc": 10,
+    "dpc": 2,
     "sets": 1,
-    "language_modeling": {"max_steps": 4},
+    "language_modeling": {"max_steps": 40, "batch_size": 8},
     "gradient_matching": {
         "max_steps": 4,
         "refresh_steps": 4,
@@ -39,7 +40,7 @@ SETTINGS = {
         "teacher_size": 50,
         "teacher_candidates": 500,
     },
-    "pool": {"texts_per_dpc": 10, "keep": "all"},
+    "pool": {"texts_per_dpc": 16, "keep": "all"},
     "evaluation": {"learners": ["probe"], "full_data_steps": 4, "max_texts": 1000},
 }
 
