@@ -94,7 +94,7 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     learner.reinitialize(config.seed)
     for number in range(sets):
         seed = derived_seed(config.seed, "selection", number)
-        for dpc, chosen in pools.selected(rows[number], config.dpc, config, task.label_names, learner, seed, reference):
+        for dpc, chosen in pools.selected(rows[number], config.dpc, config, task, learner, seed, reference):
             path = set_path(folder, dpc, number)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -118,11 +119,44 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     return kept
 
 
+def join_texts(rows: Rows, dpc: int, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
+    """Candidates that say more: each of `parts` texts of a class, every text in `parts` of them in random company.
+
+    Parts that would make a candidate longer than `longest` tokens of the learner are left out. A class whose texts make
+    fewer than `dpc` different candidates is filled up with single texts.
+    """
+    random, found = np.random.default_rng(seed), []
+    lengths = dict(
+        zip(map(id, rows), (len(e["input_ids"]) for e in learner.encode([r["text"] for r in rows])), strict=True)
+    )
+    for label in sorted({row["label"] for row in rows}):
+        members = [row for row in rows if row["label"] == label]
+        candidates: dict[str, dict[str, Any]] = {}
+        for _ in range(parts):
+            order = random.permutation(len(members)).tolist()
+            for start in range(0, len(order), parts):
+                group: Rows = []
+                for row in (members[i] for i in order[start : start + parts]):
+                    if not group or sum(lengths[id(r)] for r in (*group, row)) <= longest:
+                        group.append(row)
+                text = " ".join(as_sentence(row["text"]) for row in group)
+                candidates[text] = group[0] | {"text": text, "nll": float(np.mean([row["nll"] for row in group]))}
+        for row in members[: max(0, dpc - len(candidates))]:
+            candidates.setdefault(row["text"], row)
+        found += candidates.values()
+    return found
+
+
+def as_sentence(text: str) -> str:
+    """The text with a full stop, unless it ends with a punctuation mark."""
+    return text if unicodedata.category(text[-1]).startswith("P") else f"{text}."
+
+
 def selected(
     rows: Rows,
     sizes: Sequence[int],
     config: DistillConfig,
-    names: Sequence[str],
+    task: Task,
     learner: Learner,
     seed: int,
     reference: Reference | None = None,
@@ -132,7 +166,16 @@ def selected(
     Features are computed once for a text that is a candidate at several sizes. Raises GenerationError if a class has
     too few different texts.
     """
+    names = task.label_names
     by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in sizes}
+    if config.pool.parts > 1 and not task.has_pairs:
+        longest = min(config.generator_max_length, learner.max_length)
+        for dpc, members in by_size.items():
+            own = derived_seed(seed, "parts", dpc)
+            by_size[dpc] = join_texts(members, dpc, config.pool.parts, longest, learner, own)
+            if config.pool.max_overlap is not None:  # a run of words may go from one part into the next
+                marked = with_shared_words(by_size[dpc], task, config.pool.max_overlap)
+                by_size[dpc] = [row for row in marked if row["shared_words"] <= config.pool.max_overlap]
     all_rows = {id(row): row for members in by_size.values() for row in members}
     features = dict(zip(all_rows, learner.features([row_text(r) for r in all_rows.values()]), strict=True))
     for dpc, members in by_size.items():

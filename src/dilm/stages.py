@@ -234,7 +234,7 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
             sizes = [dpc for s, dpc in todo if s == number]
             members = [row for row in rows if row["set"] == number]
             for dpc, selected in pools.selected(
-                members, sizes, config, names, learner, work.seed("selection", number), reference
+                members, sizes, config, work.task, learner, work.seed("selection", number), reference
             ):
                 path = set_path(work.folder, dpc, number)
                 path.parent.mkdir(exist_ok=True)
