@@ -63,11 +63,8 @@ def main() -> None:
             origins["dilm-published"] = name if name.is_dir() else Path(args.published)
         recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
         known = earlier_rows(result_path(task, "fine_tuned"), recipe)
-        if state.is_main_process:
-            first_sets(origins, folder / "first", args.dpc, args.fine_tune, {set_of(row) for row in known})
-        state.wait_for_everyone()
-        missing = [folder / "first" / method for method in origins if any((folder / "first" / method).iterdir())]
-        sets = [f"{place.name}={place}" for place in missing]
+        own = folder / f"first_{state.process_index}"  # each process has its own copies, of the same sets
+        sets = first_sets(origins, own, args.dpc, args.fine_tune, {set_of(row) for row in known})
         learners = [f"finetune:{args.learner}"]
         if not sets:
             print("all these sets have been measured")
@@ -103,8 +100,10 @@ def earlier_rows(path: Path, recipe: RecipeConfig) -> list[Row]:
     ]
 
 
-def first_sets(origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int, without: Collection) -> None:
-    """The first sets of each method that are still to be measured, in a folder of their own."""
+def first_sets(
+    origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int, without: Collection = ()
+) -> list[str]:
+    """The first sets of each method, but for those without, in a folder of their own; what `dilm evaluate` takes."""
     for method, origin in origins.items():
         shutil.rmtree(folder / method, ignore_errors=True)
         (folder / method).mkdir(parents=True)
@@ -114,6 +113,7 @@ def first_sets(origins: dict[str, Path], folder: Path, sizes: Sequence[int], cou
                     path = set_path(folder / method, dpc, number)
                     path.parent.mkdir(exist_ok=True)
                     shutil.copy(set_path(origin, dpc, number), path)
+    return [f"{method}={folder / method}" for method in origins if any((folder / method).iterdir())]
 
 
 def scores_by_set(rows: Sequence[Row]) -> dict:
