@@ -21,7 +21,7 @@ from common import write_result
 import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
-from dilm.evaluation.statistics import Row
+from dilm.evaluation.statistics import FULL, Row
 from dilm.models.processes import process_state
 from dilm.run_folder import set_path
 
@@ -62,14 +62,15 @@ def main() -> None:
             name = Path(args.published) / folder.name
             origins["dilm-published"] = name if name.is_dir() else Path(args.published)
         recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
-        known = earlier_rows(result_path(task, "fine_tuned"), recipe)
+        learners = [f"finetune:{args.learner}"]
+        known = earlier_rows(result_path(task, "fine_tuned"), recipe, learners[0])
         own = folder / f"first_{state.process_index}"  # each process has its own copies, of the same sets
         sets = first_sets(origins, own, args.dpc, args.fine_tune, {set_of(row) for row in known})
-        learners = [f"finetune:{args.learner}"]
-        if not sets:
+        full = args.full and all(row["method"] != FULL for row in known)
+        if sets or full:
+            measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", full, known)
+        else:
             print("all these sets have been measured")
-            return
-        measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", args.full, known)
 
 
 def result_path(task: dilm.Task, name: str) -> Path:
@@ -80,14 +81,19 @@ def set_of(row: Row) -> tuple[str, int, int]:
     return row["method"], row["dpc"], row["set"]
 
 
-def earlier_rows(path: Path, recipe: RecipeConfig) -> list[Row]:
-    """The scores in a result file as rows; none if there is no such file or another recipe made it."""
+def earlier_rows(path: Path, recipe: RecipeConfig, learner: str) -> list[Row]:
+    """The scores in a result file as rows; exits if it was made with another recipe or learner.
+
+    Machines with and without bfloat16 count as equal: every source in the file names its machine.
+    """
     if not path.exists():
         return []
     facts = json.loads(path.read_text(encoding="utf-8"))
     own = dataclasses.asdict(recipe)
-    if any(own.get(name, value) != value for name, value in facts["recipe"].items()):
-        return []
+    others = [f"{name} {value}" for name, value in facts["recipe"].items() if own.get(name, value) != value]
+    others += [name for name in facts["scores"] if name != learner]
+    if others:
+        raise SystemExit(f"{path} holds runs with {', '.join(others)}: move it away to begin a new table")
     return [
         {"task": facts["task"], "learner": learner, "method": method, "dpc": int(dpc), "set": int(number), "seed": seed}
         | ({"accuracy": score[0], "f1": score[1]} if isinstance(score, list) else {"accuracy": score})

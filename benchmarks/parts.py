@@ -5,7 +5,7 @@
 Selects from the pool of a finished run as `distill` does, with other numbers of written texts joined to one, and in the
 same way from as many real training texts; the sets train a probe and, the first N of each, a fine-tuned learner by the
 paper's recipe, which are tested on the dev split, or on its texts of so many words at least. Writes
-benchmarks/results/parts_TASK.json. Can be interrupted and called again.
+benchmarks/results/parts_TASK.json. Can be interrupted and called again: all lies in a folder named like the run.
 """
 
 import argparse
@@ -23,17 +23,15 @@ from dilm.evaluation.coresets import real_sample
 from dilm.models.compute import derived_seed
 from dilm.models.feature_cache import pretrained_features
 from dilm.models.learner import Learner
+from dilm.progress import Reporter
 from dilm.run_folder import read_pool, row_text, set_path, text_row, write_set
 from dilm.selection import Reference
 from dilm.task import Task, TextInput
-
-
-def with_parts(config: DistillConfig, parts: int, **others: object) -> DistillConfig:
-    return dataclasses.replace(config, pool=dataclasses.replace(config.pool, parts=parts, **others))
+from dilm.workspace import Workspace
 
 
 def real_rows(texts: list[TextInput], labels: np.ndarray, number: int) -> pools.Rows:
-    """Real texts in the place of a set's pool, in random order."""
+    """Real texts in the place of a set's pool, in random order; all of a class are equally fluent."""
     order = np.random.default_rng(number).permutation(len(texts)).tolist()
     facts = [{"label": int(labels[i]), "predicted_label": int(labels[i]), "set": number, "nll": 0.0} for i in order]
     return [text_row(texts[i]) | own for i, own in zip(order, facts, strict=True)]
@@ -61,35 +59,34 @@ def main() -> None:
     parser.add_argument("--min-words", type=int, default=0, help="of the dev texts that are looked at")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/parts"))
     args = parser.parse_args()
-    task, folder = dilm.load_task(args.task), args.folder
+    task, folder = dilm.load_task(args.task), args.folder / args.run.resolve().name
     config, _ = load_config("embedded", args.run / "config.yaml", {"output_dir": None})
     config = dataclasses.replace(config, dpc=tuple(args.dpc or config.dpc))
     pool = read_pool(args.run / "pool.parquet")
-    learner = Learner.from_pretrained(config.learner, task.num_classes, max_length=config.learner_max_length)
+    learner = Workspace(task, config, args.run, Reporter(quiet=True)).learner()
     texts, labels = real_sample(task, max(config.dpc), derived_seed(config.seed, "coresets"))
     reference = Reference(pretrained_features(learner, texts), labels)
     origins: dict[str, Path] = {}
     for parts in args.parts:
+        settings = dataclasses.replace(config, pool=dataclasses.replace(config.pool, parts=parts, max_overlap=None))
         for name in ("pool", "real"):
-            place = origins[f"{name}-{parts}"] = folder / task.name / name / f"parts_{parts}"
-            for number in range(args.sets):
-                if name == "pool":
-                    rows, settings = [row for row in pool if row["set"] == number], with_parts(config, parts)
-                else:
-                    rows, settings = real_rows(texts, labels, number), with_parts(config, parts, fluent_share=1.0)
+            place = origins[f"{name}-{parts}"] = folder / name / f"parts_{parts}"
+            for number in range(min(args.sets, config.sets)):
+                own = [row for row in pool if row["set"] == number]
+                rows = own if name == "pool" else real_rows(texts, labels, number)
                 select(rows, settings, task, learner, reference, place)
     dev = task.dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
     on_dev = dataclasses.replace(task, test=dev, test_split="dev")
-    recipe, outputs = RecipeConfig(seeds=1), [folder / task.name / "cheap.json"]
+    recipe, outputs = RecipeConfig(seeds=1), [folder / "cheap.json"]
     sets = [f"{method}={path}" for method, path in origins.items()]
     results = [dilm.evaluate(sets, task=on_dev, learners=["probe:offline"], output=outputs[0], recipe=recipe)]
     if args.fine_tune:
-        outputs.append(folder / task.name / "fine_tuned.json")
-        sets = first_sets(origins, folder / task.name / "first", config.dpc, args.fine_tune)
+        outputs.append(folder / "fine_tuned.json")
+        sets = first_sets(origins, folder / "first", config.dpc, args.fine_tune)
         results.append(
             dilm.evaluate(sets, task=on_dev, learners=["finetune:offline"], output=outputs[1], recipe=recipe)
         )
-    comparison = dilm.compare(outputs, against="pool-1", output=folder / task.name / "comparison")
+    comparison = dilm.compare(outputs, against="pool-1", output=folder / "comparison")
     facts = {"dev_texts": len(dev), "metric": comparison["metric"], "against": "pool-1", "lines": comparison["lines"]}
     path = Path(__file__).parent / "results" / f"parts_{task.name}.json"
     write_result(path, {**facts, "scores": scores_by_set([row for result in results for row in result["rows"]])})

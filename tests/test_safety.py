@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,22 @@ def test_a_run_without_its_checkpoints_is_not_gone_on_with(task, config, left):
         ):
             pass
     assert (folder / "config.yaml").read_bytes() == recorded and not (folder / "checkpoints").exists()
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default_and_no_other(task, config):
+    with open_run_folder(task, config, "embedded", resume=False) as folder:
+        (folder / "checkpoints/full_data.json").write_text("{}")
+    record = folder / "config.yaml"
+    record.write_text(re.sub(r"  parts: 1\n", "", record.read_text()))
+    with open_run_folder(task, config, "embedded", resume=True):
+        pass
+    record.write_text(re.sub(r"  parts: 1\n", "", record.read_text()))
+    others = dataclasses.replace(config, pool=dataclasses.replace(config.pool, parts=2))
+    with (
+        pytest.raises(InputError, match=r"another run \(pool.parts: 1 there, 2 now\)"),
+        open_run_folder(task, others, "embedded", resume=True),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("content", ["[" * 400, "a: [", "\x00", "!!python/object/apply:os.mkdir [exploded]", "\ud800"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -119,32 +120,45 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     return kept
 
 
-def join_texts(rows: Rows, dpc: int, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
-    """Candidates that say more: each of `parts` texts of a class, every text in `parts` of them in random company.
+def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
+    """Candidates that say more, of `parts` texts of a class each; every text is in `parts` of them, in random company.
 
-    Parts that would make a candidate longer than `longest` tokens of the learner are left out. A class whose texts make
-    fewer than `dpc` different candidates is filled up with single texts.
+    A candidate has fewer parts where the next one would make it longer than `longest` tokens of the learner.
     """
-    random, found = np.random.default_rng(seed), []
-    lengths = dict(
-        zip(map(id, rows), (len(e["input_ids"]) for e in learner.encode([r["text"] for r in rows])), strict=True)
-    )
+    random = np.random.default_rng(seed)
+    lengths = [len(encoded["input_ids"]) for encoded in learner.encode([row["text"] for row in rows])]
+    joined: dict[tuple[int, str], dict[str, Any]] = {}
     for label in sorted({row["label"] for row in rows}):
-        members = [row for row in rows if row["label"] == label]
-        candidates: dict[str, dict[str, Any]] = {}
+        members = np.array([place for place, row in enumerate(rows) if row["label"] == label])
         for _ in range(parts):
-            order = random.permutation(len(members)).tolist()
-            for start in range(0, len(order), parts):
-                group: Rows = []
-                for row in (members[i] for i in order[start : start + parts]):
-                    if not group or sum(lengths[id(r)] for r in (*group, row)) <= longest:
-                        group.append(row)
-                text = " ".join(as_sentence(row["text"]) for row in group)
-                candidates[text] = group[0] | {"text": text, "nll": float(np.mean([row["nll"] for row in group]))}
-        for row in members[: max(0, dpc - len(candidates))]:
-            candidates.setdefault(row["text"], row)
-        found += candidates.values()
-    return found
+            group: list[int] = []
+            for place in [*random.permutation(members).tolist(), None]:
+                room = longest - sum(lengths[i] for i in group)
+                if group and (place is None or len(group) == parts or lengths[place] > room):
+                    row = _as_one([rows[i] for i in group])
+                    joined[label, row["text"]] = row
+                    group = []
+                if place is not None:
+                    group.append(place)
+    return list(joined.values())
+
+
+def _as_one(rows: Rows) -> dict[str, Any]:
+    """Texts of one class as a text of several sentences, as fluent as they are on average."""
+    text = " ".join(as_sentence(row["text"]) for row in rows)
+    return rows[0] | {"text": text, "nll": float(np.mean([row["nll"] for row in rows]))}
+
+
+def filled_up(joined: Rows, singles: Rows, dpc: int) -> Rows:
+    """The joined texts and, of a class that has fewer than `dpc` of them, as many single ones as are missing."""
+    found = {(row["label"], row["text"]): row for row in joined}
+    counts = Counter(label for label, _ in found)
+    for row in singles:
+        key = row["label"], as_sentence(row["text"])
+        if counts[row["label"]] < dpc and key not in found:
+            found[key] = row | {"text": key[1]}
+            counts[row["label"]] += 1
+    return list(found.values())
 
 
 def as_sentence(text: str) -> str:
@@ -163,23 +177,17 @@ def selected(
 ) -> Iterator[tuple[int, Rows]]:
     """Selection from one set's pool: yields (dpc, the rows selected) for every size.
 
-    Features are computed once for a text that is a candidate at several sizes. Raises GenerationError if a class has
-    too few different texts.
+    Features are computed once for a single text that is a candidate at several sizes. Raises GenerationError if a class
+    has too few different texts.
     """
     names = task.label_names
     by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in sizes}
     if config.pool.parts > 1 and not task.has_pairs:
-        longest = min(config.generator_max_length, learner.max_length)
-        for dpc, members in by_size.items():
-            own = derived_seed(seed, "parts", dpc)
-            by_size[dpc] = join_texts(members, dpc, config.pool.parts, longest, learner, own)
-            if config.pool.max_overlap is not None:  # a run of words may go from one part into the next
-                marked = with_shared_words(by_size[dpc], task, config.pool.max_overlap)
-                by_size[dpc] = [row for row in marked if row["shared_words"] <= config.pool.max_overlap]
+        by_size = _joined_by_size(by_size, config, task, learner, seed)
     all_rows = {id(row): row for members in by_size.values() for row in members}
     features = dict(zip(all_rows, learner.features([row_text(r) for r in all_rows.values()]), strict=True))
     for dpc, members in by_size.items():
-        labels = np.array([row["label"] for row in members])
+        labels = np.array([row["label"] for row in members], np.int64)
         counts = np.bincount(labels, minlength=len(names))
         if counts.min() < dpc:
             limit = config.pool.max_overlap
@@ -192,3 +200,20 @@ def selected(
         matrix = np.stack([features[id(row)] for row in members])
         chosen: list[int] = METHODS[config.pool.selection](matrix, labels, dpc, seed, reference).tolist()
         yield dpc, [members[i] for i in chosen]
+
+
+def _joined_by_size(
+    by_size: dict[int, Rows], config: DistillConfig, task: Task, learner: Learner, seed: int
+) -> dict[int, Rows]:
+    """The candidates of every size joined to texts of several parts, none with a longer shared run than allowed."""
+    parts, limit = config.pool.parts, config.pool.max_overlap
+    longest = min(config.generator_max_length, learner.max_length)
+    joined = {
+        dpc: join_texts(members, parts, longest, learner, derived_seed(seed, "parts", dpc))
+        for dpc, members in by_size.items()
+    }
+    if limit is not None:  # a run of words may go from one part into the next
+        marked = iter(with_shared_words([row for members in joined.values() for row in members], task, limit))
+        joined = {dpc: [next(marked) for _ in members] for dpc, members in joined.items()}
+        joined = {dpc: [row for row in rows if row["shared_words"] <= limit] for dpc, rows in joined.items()}
+    return {dpc: filled_up(joined[dpc], members, dpc) for dpc, members in by_size.items()}

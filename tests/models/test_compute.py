@@ -1,12 +1,19 @@
 """What every loop needs: here, what malloc is told."""
 
 import ctypes
+import os
 
 import pytest
 
 from dilm.models.compute import keep_freed_memory
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -28,8 +35,6 @@ def told(monkeypatch):
         keep_freed_memory.__wrapped__()
         return asked
 
-    for name in ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_"):
-        monkeypatch.delenv(name, raising=False)
     return ask
 
 

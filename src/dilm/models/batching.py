@@ -11,7 +11,8 @@ GROUP_COST = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """What one more pass through the network costs, in tokens that could be computed in that time."""
 
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65536, "mps": 16384}
-"""Padded tokens, at most, whose activations are held for a backward pass: long texts cost time, not memory."""
+"""Padded tokens, at most, that pass through a network together, or whose activations are held for the way back: long
+texts cost time, not memory."""
 
 CACHED_TOKENS = {"cpu": 32768, "cuda": 2**20, "mps": 131072}
 """Tokens, at most, whose keys and values are held while texts are sampled."""

@@ -222,8 +222,10 @@ def match_gradients(
             record["skipped"] = 1.0
         optimizer.zero_grad(set_to_none=True)
         if step % math.ceil(config.max_steps / YARDSTICKS) == 0:
-            reached = [_real_cosine(learners, real_texts[c], c, config, random) for c in written.classes]
-            record["real_cosine"] = float(np.mean(reached))
+            held_out = [c for c in written.classes if real_texts[c]]
+            reached = [_real_cosine(learners, real_texts[c], c, config, random) for c in held_out]
+            if reached:
+                record["real_cosine"] = float(np.mean(reached))
         history.append(record)
         if checkpoints:
             checkpoints.after_step(training, step + 1, history, written.texts)
@@ -256,8 +258,6 @@ def _real_cosine(
 ) -> float:
     """Cosine between a teacher gradient and that of as many held-out real texts as a mini-batch has."""
     sample = [texts[i] for i in random.permutation(len(texts))[: config.batch_size]]
-    if not sample:
-        return math.nan
     teacher = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
     real = real_target(learners.learner, sample, c, config)
     return cosine_and_slope(teacher.flatten(), real.flatten())[0]
