@@ -3,8 +3,8 @@
     python benchmarks/parts.py runs/sst2 path/to/sst2 --parts 1 2 3 --fine-tune 3
 
 Selects from the pool of a finished run as `distill` does, with other numbers of written texts joined to one, and in the
-same way from as many real training texts; the sets train a probe and, the first N of each, a fine-tuned learner by the
-paper's recipe, which are tested on the dev split, or on its texts of so many words at least. Writes
+same way from as many real training texts; the sets train the cheap learners and, the first N of each, a fine-tuned one
+by the paper's recipe, which are tested on the dev split, or on its texts of so many words at least. Writes
 benchmarks/results/parts_TASK.json. Can be interrupted and called again: all lies in a folder named like the run.
 """
 
@@ -18,15 +18,14 @@ from coresets import first_sets, scores_by_set
 
 import dilm
 from dilm import pool as pools
-from dilm.config import DistillConfig, RecipeConfig, load_config
+from dilm.config import RecipeConfig, load_config
 from dilm.evaluation.coresets import real_sample
 from dilm.models.compute import derived_seed
 from dilm.models.feature_cache import pretrained_features
-from dilm.models.learner import Learner
 from dilm.progress import Reporter
-from dilm.run_folder import read_pool, row_text, set_path, text_row, write_set
+from dilm.run_folder import read_pool, set_path, text_row
 from dilm.selection import Reference
-from dilm.task import Task, TextInput
+from dilm.task import TextInput
 from dilm.workspace import Workspace
 
 
@@ -35,17 +34,6 @@ def real_rows(texts: list[TextInput], labels: np.ndarray, number: int) -> pools.
     order = np.random.default_rng(number).permutation(len(texts)).tolist()
     facts = [{"label": int(labels[i]), "predicted_label": int(labels[i]), "set": number, "nll": 0.0} for i in order]
     return [text_row(texts[i]) | own for i, own in zip(order, facts, strict=True)]
-
-
-def select(rows: pools.Rows, config: DistillConfig, task: Task, learner: Learner, reference: Reference, folder: Path):
-    """One set of every size that is not there yet."""
-    number = rows[0]["set"]
-    sizes = [dpc for dpc in config.dpc if not set_path(folder, dpc, number).exists()]
-    seed = derived_seed(config.seed, "selection", number)
-    for dpc, chosen in pools.selected(rows, sizes, config, task, learner, seed, reference) if sizes else ():
-        path = set_path(folder, dpc, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
 
 
 def main() -> None:
@@ -74,12 +62,15 @@ def main() -> None:
             for number in range(min(args.sets, config.sets)):
                 own = [row for row in pool if row["set"] == number]
                 rows = own if name == "pool" else real_rows(texts, labels, number)
-                select(rows, settings, task, learner, reference, place)
+                sizes = [dpc for dpc in config.dpc if not set_path(place, dpc, number).exists()]
+                if sizes:
+                    list(pools.write_selected(place, rows, sizes, settings, task, learner, reference))
     dev = task.dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
     on_dev = dataclasses.replace(task, test=dev, test_split="dev")
     recipe, outputs = RecipeConfig(seeds=1), [folder / "cheap.json"]
     sets = [f"{method}={path}" for method, path in origins.items()]
-    results = [dilm.evaluate(sets, task=on_dev, learners=["probe:offline"], output=outputs[0], recipe=recipe)]
+    cheap = ["probe:offline", "tfidf", "scratch:offline"]
+    results = [dilm.evaluate(sets, task=on_dev, learners=cheap, output=outputs[0], recipe=recipe)]
     if args.fine_tune:
         outputs.append(folder / "fine_tuned.json")
         sets = first_sets(origins, folder / "first", config.dpc, args.fine_tune)

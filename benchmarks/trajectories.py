@@ -24,11 +24,10 @@ from dilm import pool as pools
 from dilm.config import GradientMatchingConfig, RecipeConfig, load_config
 from dilm.durable import whole_folder, write_json
 from dilm.evaluation.coresets import real_sample
-from dilm.models.compute import derived_seed
 from dilm.models.feature_cache import pretrained_features
 from dilm.models.learner import Learner
 from dilm.progress import Reporter
-from dilm.run_folder import row_text, set_path, write_set
+from dilm.run_folder import set_path
 from dilm.selection import Reference
 from dilm.training.gradient_matching import match_gradients
 from dilm.training.learners import FreshLearners, PooledLearners
@@ -93,11 +92,7 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
     for number in range(sets):
-        seed = derived_seed(config.seed, "selection", number)
-        for dpc, chosen in pools.selected(rows[number], config.dpc, config, task, learner, seed, reference):
-            path = set_path(folder, dpc, number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
+        list(pools.write_selected(folder, rows[number], config.dpc, config, task, learner, reference))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from .models.compute import derived_seed
 from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
 from .overlap import shared_runs, training_blocks
-from .run_folder import row_text, text_row
+from .run_folder import row_text, set_path, text_row, write_set
 from .selection import METHODS, Reference
 from .task import Task, TextInput
 
@@ -164,6 +165,26 @@ def filled_up(joined: Rows, singles: Rows, dpc: int) -> Rows:
 def as_sentence(text: str) -> str:
     """The text with a full stop, unless it ends with a punctuation mark."""
     return text if unicodedata.category(text[-1]).startswith("P") else f"{text}."
+
+
+def write_selected(
+    folder: Path,
+    rows: Rows,
+    sizes: Sequence[int],
+    config: DistillConfig,
+    task: Task,
+    learner: Learner,
+    reference: Reference | None = None,
+) -> Iterator[Path]:
+    """`selected` from the pool of one set, each size written to its place in the folder; yields the files."""
+    number = rows[0]["set"] if rows else 0
+    for dpc, chosen in selected(
+        rows, sizes, config, task, learner, derived_seed(config.seed, "selection", number), reference
+    ):
+        path = set_path(folder, dpc, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
+        yield path
 
 
 def selected(

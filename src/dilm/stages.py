@@ -25,7 +25,7 @@ from .models.learner import Learner
 from .models.offline import OFFLINE
 from .models.processes import own_share
 from .models.vllm_sampling import VLLMSampler, vllm_is_there
-from .run_folder import read_pool, row_text, set_path, write_pool, write_set
+from .run_folder import read_pool, set_path, write_pool
 from .samples import with_samples
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
@@ -212,7 +212,7 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
 
 def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     """From every set's pool, for every size (section 3.3); features are the pretrained learner's."""
-    config, names = work.config, work.task.label_names
+    config = work.config
     todo = [(s, d) for s in range(config.sets) for d in config.dpc if not set_path(work.folder, d, s).exists()]
     if not todo:
         return
@@ -229,17 +229,11 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
         reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
 
-    def select_all() -> Iterator[None]:
+    def select_all() -> Iterator[Path]:
         for number in dict.fromkeys(number for number, _ in todo):
             sizes = [dpc for s, dpc in todo if s == number]
             members = [row for row in rows if row["set"] == number]
-            for dpc, selected in pools.selected(
-                members, sizes, config, work.task, learner, work.seed("selection", number), reference
-            ):
-                path = set_path(work.folder, dpc, number)
-                path.parent.mkdir(exist_ok=True)
-                write_set(path, [row_text(row) for row in selected], [row["label"] for row in selected], names)
-                yield None
+            yield from pools.write_selected(work.folder, members, sizes, config, work.task, learner, reference)
 
     with work.timed("selection"):
         for _ in work.reporter.track(select_all(), f"selection, {config.pool.selection}", len(todo)):
