@@ -1,12 +1,13 @@
-"""The table to beat: coresets of real texts and published sets, under several learners.
+"""The table to beat: coresets of real texts, published sets and our own, under several learners.
 
     python benchmarks/coresets.py path/to/sst2 --published path/to/sets --cheap
     torchrun --nproc-per-node 2 benchmarks/coresets.py path/to/sst2 --published path/to/sets --fine-tune 10
+    python benchmarks/coresets.py path/to/sst2 --others distilled=runs/sst2 --cheap --fine-tune 10
 
 Selects 20 sets of every method and size, evaluates them with the cheap learners (--cheap: probe, TF-IDF, scratch; 20
 sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, one seed), and writes the comparison to
-benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Both can be interrupted and called again. Fine-tuning, which
-takes days, also goes on from that file wherever it was made: a set with a score in it by the same recipe keeps it.
+benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Can be interrupted and called again, and goes on from that
+file wherever it was made: a set with a score in it keeps it, what is missing is measured.
 """
 
 import argparse
@@ -34,6 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task")
     parser.add_argument("--published", help="folder of other people's sets for this task, measured as dilm-published")
+    parser.add_argument(
+        "--others", nargs="+", default=[], metavar="NAME=FOLDER", help="more sets, such as a run folder"
+    )
     parser.add_argument("--cheap", action="store_true")
     parser.add_argument("--fine-tune", type=int, default=0, metavar="SETS")
     parser.add_argument("--full", action="store_true", help="with --fine-tune: also fine-tune on all training texts")
@@ -44,45 +48,71 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the cheap learners that have any")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"))
     args = parser.parse_args()
-    state, task = process_state(), dilm.load_task(args.task)
-    folder = args.folder / task.name
-    if state.is_main_process:
-        for method in METHODS:
-            dilm.select(task, method=method, dpc=SIZES, output_dir=folder / method, learner=args.learner)
-    state.wait_for_everyone()
-    sources = [f"dilm-published={args.published}"] if args.published else []
+    task = dilm.load_task(args.task)
+    others = {name: Path(folder) for name, _, folder in (other.partition("=") for other in args.others)}
+    if args.published:
+        own = Path(args.published) / task.name
+        others["dilm-published"] = own if own.is_dir() else Path(args.published)
     if args.cheap:
         learners = [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
-        sets = [*sources, *(folder / method for method in METHODS)]
-        recipe = RecipeConfig(max_texts=args.max_texts, seeds=args.seeds)
-        measure(task, sets, learners, folder / "cheap.json", args, recipe, "cheap", True)
+        recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
+        fill_table("cheap", task, METHODS, others, learners, recipe, 20, True, args)
     if args.fine_tune:
-        origins = {method: folder / method for method in FINE_TUNED}
-        if args.published:
-            name = Path(args.published) / folder.name
-            origins["dilm-published"] = name if name.is_dir() else Path(args.published)
-        recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
-        learners = [f"finetune:{args.learner}"]
-        known = earlier_rows(result_path(task, "fine_tuned"), recipe, learners[0])
-        own = folder / f"first_{state.process_index}"  # each process has its own copies, of the same sets
-        sets = first_sets(origins, own, args.dpc, args.fine_tune, {set_of(row) for row in known})
-        full = args.full and all(row["method"] != FULL for row in known)
-        if sets or full:
-            measure(task, sets, learners, folder / "fine_tuned.json", args, recipe, "fine_tuned", full, known)
-        else:
-            print("all these sets have been measured")
+        learners, recipe = [f"finetune:{args.learner}"], RecipeConfig(seeds=1, max_texts=args.max_texts)
+        fill_table("fine_tuned", task, FINE_TUNED, others, learners, recipe, args.fine_tune, args.full, args)
+
+
+def fill_table(
+    name: str,
+    task: dilm.Task,
+    methods: Sequence[str],
+    others: dict[str, Path],
+    learners: list[str],
+    recipe: RecipeConfig,
+    count: int,
+    full: bool,
+    args: argparse.Namespace,
+) -> None:
+    """Measure the first sets of every method and of the others that are missing, and write the whole table."""
+    state, folder, path = process_state(), args.folder / task.name, result_path(task, name)
+    known = earlier_rows(path, recipe, learners)
+    measured = {(row["method"], row["dpc"], row["set"]) for row in known}
+    wanted = [m for m in methods if any((m, d, s) not in measured for d in args.dpc for s in range(count))]
+    if state.is_main_process:
+        for method in wanted:
+            dilm.select(task, method=method, dpc=SIZES, output_dir=folder / method, learner=args.learner)
+    state.wait_for_everyone()
+    origins = {method: folder / method for method in wanted} | others
+    copies = folder / f"first_{state.process_index}"  # each process has its own copies, of the same sets
+    sets = first_sets(origins, copies, args.dpc, count, measured)
+    full = full and all(row["method"] != FULL for row in known)
+    if not sets and not full:
+        print("all these sets have been measured")
+        return
+    output = folder / f"{name}.json"
+    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full)
+    if not state.is_main_process:
+        return
+    recipes = {row["learner"]: row["recipe"] for row in results["rows"]}
+    rows = [row | {"recipe": recipes.get(row["learner"])} for row in known] + results["rows"]
+    earlier = json.loads(path.read_text(encoding="utf-8")) if known else {}
+    comparison = compare(rows, metric=earlier.get("metric", args.metric))
+    facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
+    facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
+    if known:
+        before = earlier.get("earlier", [])
+        runs = len(known) - sum(source["runs"] for source in before)
+        facts["earlier"] = [*before, earlier["source"] | {"runs": runs}]
+    write_result(path, {**facts, "scores": scores_by_set(rows)})
+    print(f"wrote {path}")
 
 
 def result_path(task: dilm.Task, name: str) -> Path:
     return Path(__file__).parent / "results" / f"coresets_{task.name}_{name}.json"
 
 
-def set_of(row: Row) -> tuple[str, int, int]:
-    return row["method"], row["dpc"], row["set"]
-
-
-def earlier_rows(path: Path, recipe: RecipeConfig, learner: str) -> list[Row]:
-    """The scores in a result file as rows; exits if it was made with another recipe or learner.
+def earlier_rows(path: Path, recipe: RecipeConfig, learners: Collection[str]) -> list[Row]:
+    """The scores in a result file as rows; exits if it was made with another recipe or other learners.
 
     Machines with and without bfloat16 count as equal: every source in the file names its machine.
     """
@@ -91,7 +121,7 @@ def earlier_rows(path: Path, recipe: RecipeConfig, learner: str) -> list[Row]:
     facts = json.loads(path.read_text(encoding="utf-8"))
     own = dataclasses.asdict(recipe)
     others = [f"{name} {value}" for name, value in facts["recipe"].items() if own.get(name, value) != value]
-    others += [name for name in facts["scores"] if name != learner]
+    others += [name for name in facts["scores"] if name not in learners]
     if others:
         raise SystemExit(f"{path} holds runs with {', '.join(others)}: move it away to begin a new table")
     return [
@@ -109,16 +139,19 @@ def earlier_rows(path: Path, recipe: RecipeConfig, learner: str) -> list[Row]:
 def first_sets(
     origins: dict[str, Path], folder: Path, sizes: Sequence[int], count: int, without: Collection = ()
 ) -> list[str]:
-    """The first sets of each method, but for those without, in a folder of their own; what `dilm evaluate` takes."""
+    """The first sets of each method, as far as they are there and not `without`, in a folder of their own.
+
+    Returns them as `dilm evaluate` takes them.
+    """
     for method, origin in origins.items():
         shutil.rmtree(folder / method, ignore_errors=True)
         (folder / method).mkdir(parents=True)
         for dpc in sizes:
             for number in range(count):
-                if (method, dpc, number) not in without:
-                    path = set_path(folder / method, dpc, number)
+                source, path = set_path(origin, dpc, number), set_path(folder / method, dpc, number)
+                if (method, dpc, number) not in without and source.exists():
                     path.parent.mkdir(exist_ok=True)
-                    shutil.copy(set_path(origin, dpc, number), path)
+                    shutil.copy(source, path)
     return [f"{method}={folder / method}" for method in origins if any((folder / method).iterdir())]
 
 
@@ -130,26 +163,6 @@ def scores_by_set(rows: Sequence[Row]) -> dict:
         values = [row["accuracy"], row["f1"]] if "f1" in row else row["accuracy"]
         cell.setdefault(str(row["set"]), []).append(values)
     return scores
-
-
-def measure(task, sets, learners, output, args, recipe, name, full, known=()) -> None:
-    """Evaluate, compare, and write the comparison with every score by learner, method, size and set."""
-    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full)
-    if not process_state().is_main_process:
-        return
-    made_by = results["rows"][0]["recipe"]
-    rows = [row | {"recipe": made_by} for row in known] + results["rows"]
-    comparison = compare(rows, metric=args.metric)
-    facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
-    facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-    path = result_path(task, name)
-    if known:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        before = earlier.get("earlier", [])
-        runs = len(known) - sum(source["runs"] for source in before)
-        facts["earlier"] = [*before, earlier["source"] | {"runs": runs}]
-    write_result(path, {**facts, "scores": scores_by_set(rows)})
-    print(f"wrote {path}")
 
 
 if __name__ == "__main__":
