@@ -44,6 +44,22 @@ class TokenSampler(Protocol):
 class Generator:
     """A causal LM with a control token for every class (section 3.1 of the paper)."""
 
+    model: Any
+    tokenizer: Any
+    num_classes: int
+    bf16: bool
+    """Whether it computes in bfloat16; the weights stay as they are."""
+    max_length: int
+    """Tokens of a text, or of both of a pair, control tokens included."""
+    class_ids: list[int]
+    """The control tokens of the classes."""
+    sep_id: int
+    """The token between the texts of a pair."""
+    eos_id: int
+    """The token that ends a text."""
+    tries: Counter[str]
+    """Texts sampled so far: all, and of those the malformed and the unfinished ones."""
+
     def __init__(
         self,
         model: Any,
@@ -69,8 +85,7 @@ class Generator:
             tokenizer.add_special_tokens({"additional_special_tokens": wanted}, replace_extra_special_tokens=False)
             _add_embeddings(model, len(tokenizer), [int(tokenizer.convert_tokens_to_ids(token)) for token in new])
         self.model, self.tokenizer, self.num_classes, self.bf16 = model.eval(), tokenizer, num_classes, bf16
-        self.tries: Counter[str] = Counter()
-        """Texts sampled so far: all, and of those the malformed and the unfinished ones."""
+        self.tries = Counter()
         positions = getattr(model.config, "max_position_embeddings", None) or max_length
         self.max_length = min(max_length, positions)
         self.class_ids = [int(tokenizer.convert_tokens_to_ids(class_token(c))) for c in range(num_classes)]

@@ -38,6 +38,18 @@ class HeadView(NamedTuple):
 class Learner:
     """A text classifier: an encoder and a head that can be made fresh again."""
 
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    bf16: bool
+    """Whether it computes in bfloat16; the weights stay as they are."""
+    max_length: int
+    """Tokens of a text, or of both of a pair, beyond which it is cut."""
+    encoder: nn.Module
+    head_modules: list[nn.Module]
+    """What is made fresh by `reinitialize`: all modules outside the encoder."""
+    output_layer: nn.Linear
+    """The layer that makes the logits."""
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -54,7 +66,7 @@ class Learner:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         if self.model.config.pad_token_id is None:
             self.model.config.pad_token_id = self.tokenizer.pad_token_id
-        self.encoder: nn.Module = model.base_model
+        self.encoder = model.base_model
         inside = set(self.encoder.modules())
         self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
         self.output_layer = self._find_output_layer()
