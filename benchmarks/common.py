@@ -29,8 +29,9 @@ def write_result(path: str | Path, figures: dict) -> None:
 
 
 def _place(argument: str) -> str:
-    """An argument without the places of this machine: path/to/sst2."""
-    return f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument
+    """An argument without the places of this machine: path/to/sst2, ours=path/to/sst2."""
+    name, equals, path = argument.rpartition("=")
+    return f"{name}{equals}path/to/{Path(path).name}" if os.path.isabs(path) else argument
 
 
 def told(source: dict) -> str:

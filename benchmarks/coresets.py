@@ -23,7 +23,9 @@ import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
 from dilm.evaluation.statistics import FULL, Row
+from dilm.evaluation.training_sets import TrainingSet, read_sets
 from dilm.models.processes import process_state
+from dilm.overlap import joined
 from dilm.run_folder import set_path
 
 METHODS = ("random", "k-centers", "greedy-k-center", "herding", "loss-rank", "gradient-match", "kernel")
@@ -99,6 +101,9 @@ def fill_table(
     comparison = compare(rows, metric=earlier.get("metric", args.metric))
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
+    facts["words_per_text"] = earlier.get("words_per_text", {}) | words_per_text(read_sets(sets, task))
+    ours = set(others) - {"dilm-published"}
+    facts["pairs"] = [pair for pair in comparison["pairs"] if ours & {pair["method"], pair["other"]}]
     if known:
         before = earlier.get("earlier", [])
         runs = len(known) - sum(source["runs"] for source in before)
@@ -153,6 +158,14 @@ def first_sets(
                     path.parent.mkdir(exist_ok=True)
                     shutil.copy(source, path)
     return [f"{method}={folder / method}" for method in origins if any((folder / method).iterdir())]
+
+
+def words_per_text(sets: Sequence[TrainingSet]) -> dict[str, float]:
+    """Words of a text, or of both of a pair, on average, by method."""
+    words: dict[str, list[int]] = {}
+    for own in sets:
+        words.setdefault(own.method, []).extend(len(joined(text).split()) for text in own.texts)
+    return {method: round(sum(counts) / len(counts), 1) for method, counts in words.items()}
 
 
 def scores_by_set(rows: Sequence[Row]) -> dict:

@@ -13,6 +13,31 @@ from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent
+OURS = {"dilm", "dilm-3-parts"}
+RIVALS = ("dilm-published", "k-centers", "kernel")
+
+
+def differences(pairs: list[dict]) -> str:
+    """Our sets less their rivals, in points: method x DPC."""
+    ours = sorted({pair[side] for pair in pairs for side in ("method", "other")} & OURS)
+    sizes = sorted({pair["dpc"] for pair in pairs})
+    lines = [f"| difference | {' | '.join(f'{dpc} per class' for dpc in sizes)} |", "|---|" + "---:|" * len(sizes)]
+    for own in ours:
+        for rival in RIVALS:
+            cells = []
+            for dpc in sizes:
+                pair = next((p for p in pairs if p["dpc"] == dpc and {p["method"], p["other"]} == {own, rival}), None)
+                cells.append("" if pair is None else _signed(pair, own))
+            lines.append(f"| {own} - {rival} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _signed(pair: dict, own: str) -> str:
+    """The difference with marks for its corrected p."""
+    points = 100 * pair["difference"] * (1 if pair["method"] == own else -1)
+    p = pair["p_corrected"]
+    marks = "" if p is None or p >= 0.05 else " \\*\\*" if p < 0.01 else " \\*"
+    return f"{points:+.1f}{marks}"
 
 
 def main() -> None:
@@ -23,8 +48,11 @@ def main() -> None:
         for learner in dict.fromkeys(line["learner"] for line in facts["lines"]):
             lines = [line for line in facts["lines"] if line["learner"] == learner]
             counts = sorted({(line["sets"], line["runs"]) for line in lines if line["dpc"]})
-            runs = ", ".join(f"{sets} sets, {runs} runs" for sets, runs in counts)
+            runs = " or ".join(f"{sets} sets with {runs} runs" for sets, runs in counts)
             parts.append(f"### {facts['task']}, {learner}\n\n{overview_table(lines)}\n\n{runs} a cell.")
+            pairs = [pair for pair in facts.get("pairs", ()) if pair["learner"] == learner]
+            if pairs:
+                parts.append(differences(pairs))
         made = [f"{told(source)} ({source['runs']} runs)" for source in facts.get("earlier", [])]
         parts.append(f"Made by {', '.join([*made, told(facts['source'])])}.")
     write_text(page, "\n\n".join(parts) + "\n")
