@@ -102,8 +102,6 @@ def fill_table(
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
     facts["words_per_text"] = earlier.get("words_per_text", {}) | words_per_text(read_sets(sets, task))
-    ours = set(others) - {"dilm-published"}
-    facts["pairs"] = [pair for pair in comparison["pairs"] if ours & {pair["method"], pair["other"]}]
     if known:
         before = earlier.get("earlier", [])
         runs = len(known) - sum(source["runs"] for source in before)
@@ -129,6 +127,11 @@ def earlier_rows(path: Path, recipe: RecipeConfig, learners: Collection[str]) ->
     others += [name for name in facts["scores"] if name not in learners]
     if others:
         raise SystemExit(f"{path} holds runs with {', '.join(others)}: move it away to begin a new table")
+    return rows_of(facts)
+
+
+def rows_of(facts: dict) -> list[Row]:
+    """The scores of a result file as rows."""
     return [
         {"task": facts["task"], "learner": learner, "method": method, "dpc": int(dpc), "set": int(number), "seed": seed}
         | ({"accuracy": score[0], "f1": score[1]} if isinstance(score, list) else {"accuracy": score})

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 from common import told
+from coresets import rows_of
 
 from dilm.durable import write_text
+from dilm.evaluation.comparison import compare
 from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
@@ -50,9 +52,9 @@ def main() -> None:
             counts = sorted({(line["sets"], line["runs"]) for line in lines if line["dpc"]})
             runs = " or ".join(f"{sets} sets with {runs} runs" for sets, runs in counts)
             parts.append(f"### {facts['task']}, {learner}\n\n{overview_table(lines)}\n\n{runs} a cell.")
-            pairs = [pair for pair in facts.get("pairs", ()) if pair["learner"] == learner]
-            if pairs:
-                parts.append(differences(pairs))
+            own = [row for row in rows_of(facts) if row["learner"] == learner]
+            if OURS & {row["method"] for row in own}:
+                parts.append(differences(compare(own, facts["metric"])["pairs"]))
         made = [f"{told(source)} ({source['runs']} runs)" for source in facts.get("earlier", [])]
         parts.append(f"Made by {', '.join([*made, told(facts['source'])])}.")
     write_text(page, "\n\n".join(parts) + "\n")
