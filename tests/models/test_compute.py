@@ -50,6 +50,14 @@ def test_who_sets_malloc_by_himself_keeps_what_he_set(told, monkeypatch):
     assert told(2**40) == []
 
 
-def test_a_system_without_such_a_malloc_is_left_alone(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+@pytest.mark.parametrize("missing", [AttributeError, OSError, TypeError])
+def test_a_system_without_such_a_malloc_is_asked_once_and_left_alone(monkeypatch, missing):
+    asked = []
+
+    def no_library(name):
+        asked.append(name)
+        raise missing
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
     keep_freed_memory.__wrapped__()
+    assert asked == [None]

@@ -70,7 +70,7 @@ def keep_freed_memory() -> None:
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such malloc; Windows has no CDLL(None)
         mallopt, trim_threshold, mmap_threshold = ctypes.CDLL(None).mallopt, -1, -3
         if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):  # older ones take 32 MB at most
             mallopt(trim_threshold, 2**31 - 1)
