@@ -191,9 +191,8 @@ def versions() -> dict[str, str]:
 
 def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
     may_differ = {*MAY_DIFFER, *(key for key in there if key.startswith("versions."))}
-    there = (
-        flatten(plain(dataclasses.asdict(DistillConfig()))) | there
-    )  # settings that did not exist when the run began
+    # A setting that did not exist when the run began had, in effect, its default.
+    there = flatten(plain(dataclasses.asdict(DistillConfig()))) | there
     differing = [key for key in {**there, **now} if there.get(key) != now.get(key) and key not in may_differ]
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in differing[:5])
