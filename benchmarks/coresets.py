@@ -23,14 +23,14 @@ import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
 from dilm.evaluation.statistics import FULL, Row
-from dilm.evaluation.training_sets import TrainingSet, read_sets
 from dilm.models.processes import process_state
-from dilm.overlap import joined
 from dilm.run_folder import set_path
 
 METHODS = ("random", "k-centers", "greedy-k-center", "herding", "loss-rank", "gradient-match", "kernel")
 FINE_TUNED = ("random", "k-centers", "herding", "gradient-match", "kernel")
 SIZES = (5, 10, 20)
+RUN = ("learner", "method", "dpc", "set", "seed")
+"""What tells a run of a table from the others."""
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def fill_table(
     comparison = compare(rows, metric=earlier.get("metric", args.metric))
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-    facts["words_per_text"] = earlier.get("words_per_text", {}) | words_per_text(read_sets(sets, task))
+    facts["collapsed"] = [[row[name] for name in RUN] for row in rows if row["collapsed"]]
     if known:
         before = earlier.get("earlier", [])
         runs = len(known) - sum(source["runs"] for source in before)
@@ -132,16 +132,17 @@ def earlier_rows(path: Path, recipe: RecipeConfig, learners: Collection[str]) ->
 
 def rows_of(facts: dict) -> list[Row]:
     """The scores of a result file as rows."""
-    return [
+    collapsed = {tuple(run) for run in facts.get("collapsed", ())}
+    rows = [
         {"task": facts["task"], "learner": learner, "method": method, "dpc": int(dpc), "set": int(number), "seed": seed}
         | ({"accuracy": score[0], "f1": score[1]} if isinstance(score, list) else {"accuracy": score})
-        | {"collapsed": False}
         for learner, methods in facts["scores"].items()
         for method, sizes in methods.items()
         for dpc, sets in sizes.items()
         for number, scores in sets.items()
         for seed, score in enumerate(scores)
     ]
+    return [row | {"collapsed": tuple(row[name] for name in RUN) in collapsed} for row in rows]
 
 
 def first_sets(
@@ -161,14 +162,6 @@ def first_sets(
                     path.parent.mkdir(exist_ok=True)
                     shutil.copy(source, path)
     return [f"{method}={folder / method}" for method in origins if any((folder / method).iterdir())]
-
-
-def words_per_text(sets: Sequence[TrainingSet]) -> dict[str, float]:
-    """Words of a text, or of both of a pair, on average, by method."""
-    words: dict[str, list[int]] = {}
-    for own in sets:
-        words.setdefault(own.method, []).extend(len(joined(text).split()) for text in own.texts)
-    return {method: round(sum(counts) / len(counts), 1) for method, counts in words.items()}
 
 
 def scores_by_set(rows: Sequence[Row]) -> dict:
