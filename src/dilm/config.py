@@ -117,7 +117,8 @@ class PoolConfig:
     fluent_share: float = 1.0
     """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
     parts: int = 1
-    """Written texts of a class that are joined to one distilled text, as far as the models read; pairs stay single."""
+    """Written texts of a class that are joined to one distilled text, as long as 19 in 20 training texts are at most;
+    pairs stay single."""
     max_overlap: Annotated[int | None, arg(aliases=["--max-overlap"])] = None
     """Longest run of words that a selected text may share with any training text; longer ones are refused."""
 

@@ -27,7 +27,7 @@ from .evaluation.learners import parse_learner
 from .models.compute import libraries_set_aside
 from .models.loading import check_model
 from .models.lora import check_lora
-from .models.offline import OFFLINE, resolve
+from .models.offline import OFFLINE, minilm_folder, resolve
 from .models.processes import process_state
 from .overlap import measure_overlap
 from .progress import LogFormat, Reporter
@@ -138,7 +138,9 @@ def check(task: Task, config: DistillConfig) -> None:
     )
     if config.lora_r:
         check_lora(config.generator, OFFLINE)
-    if config.generator != OFFLINE:
+    if config.generator == OFFLINE:
+        minilm_folder()
+    else:
         check_model(config.generator, "generator", lambda c: c.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 

@@ -25,6 +25,8 @@ Rows = list[dict[str, Any]]
 
 BLOCK_TEXTS = 1024
 """Texts of a block at most: what an interruption loses, and what is shared between processes."""
+LENGTH_SAMPLE = 2000
+"""Training texts whose lengths tell how long texts of a task are."""
 
 
 class Block(NamedTuple):
@@ -119,6 +121,13 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             members = sorted(members, key=lambda row: row["nll"])[:room]
         kept += members
     return kept
+
+
+def long_text(task: Task, learner: Learner) -> int:
+    """Tokens of the learner that one in twenty training texts goes beyond (of a sample)."""
+    rows = np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE]
+    lengths = [len(encoded["input_ids"]) for encoded in learner.encode(task.texts("train", rows))]
+    return int(np.quantile(lengths, 0.95))
 
 
 def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
@@ -226,9 +235,10 @@ def selected(
 def _joined_by_size(
     by_size: dict[int, Rows], config: DistillConfig, task: Task, learner: Learner, seed: int
 ) -> dict[int, Rows]:
-    """The candidates of every size joined to texts of several parts, none with a longer shared run than allowed."""
+    """The candidates of every size joined to texts of several parts, none longer than texts of the task are or with a
+    longer shared run than allowed."""
     parts, limit = config.pool.parts, config.pool.max_overlap
-    longest = min(config.generator_max_length, learner.max_length)
+    longest = min(config.generator_max_length, learner.max_length, long_text(task, learner))
     joined = {
         dpc: join_texts(members, parts, longest, learner, derived_seed(seed, "parts", dpc))
         for dpc, members in by_size.items()

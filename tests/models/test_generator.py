@@ -13,6 +13,7 @@ from dilm import InputError
 from dilm.models import batching
 from dilm.models import generator as generator_module
 from dilm.models.generator import Generator
+from dilm.models.learner import Learner
 from dilm.models.sampling import SamplingRules, nucleus_sample, sample_token_ids
 
 TRICKY = ["a <sep> b", "<|endoftext|> and <bos_0>", "naïve café 😀 \u202eabc", "x\n\ny  z"]
@@ -152,11 +153,29 @@ def test_a_pair_has_one_separator_and_two_texts(generator):
             assert tokens.count(generator.sep_id) == 1 and tokens[0] != generator.sep_id != tokens[-1]
 
 
-def test_offline_generator_is_made_from_the_texts(texts):
+def test_offline_generator_is_made_from_the_texts(texts, tmp_path):
     generator = Generator.from_texts(texts, 3, max_length=32)
     assert generator.num_classes == 3 and len(set(generator.class_ids)) == 3
     ids = generator.encode(TRICKY, [0, 1, 2, 0])
     assert [generator.tokenizer.decode(row[1:-1]) for row in ids] == TRICKY
+    assert generator.model.get_output_embeddings().weight is generator.model.get_input_embeddings().weight
+    losses = generator.nll(ids)
+    generator.save_pretrained(tmp_path)
+    assert torch.allclose(Generator.from_pretrained(str(tmp_path), max_length=32).nll(ids), losses, atol=1e-5)
+
+
+def test_offline_generator_looks_back_only_and_its_tokens_begin_as_the_words_they_spell(texts):
+    generator, encoder = Generator.from_texts(texts, 2), Learner.from_pretrained("offline", 2)
+    row = torch.tensor([[generator.class_ids[0], *range(300, 310)]])
+    other = row.clone()
+    other[0, -1] = 400
+    one, two = (generator.model(input_ids=ids).logits[0] for ids in (row, other))
+    assert torch.allclose(one[:-1], two[:-1], atol=1e-5) and not torch.allclose(one[-1], two[-1], atol=1e-2)
+    words, own = encoder.word_embeddings(), generator.model.get_input_embeddings().weight
+    for token, pieces in (("\u0120the", ["the"]), ("\u0120book", ["book"]), ("ing", ["##ing"])):
+        place = generator.tokenizer.convert_tokens_to_ids(token)
+        expected = words[encoder.tokenizer.convert_tokens_to_ids(pieces)].mean(0)
+        assert torch.allclose(own[place], expected), token
 
 
 def test_a_tokenizer_without_end_token_is_refused(tokenizer):

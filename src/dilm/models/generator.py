@@ -128,10 +128,13 @@ class Generator:
         device: torch.device | None = None,
         seed: int = 0,
     ) -> Generator:
-        """The offline generator: a small GPT-2 with fresh weights and a BPE tokenizer trained on the texts."""
+        """The offline generator: MiniLM turned into a decoder, with a BPE tokenizer trained on the texts.
+
+        Raises InputError if the package with MiniLM is missing.
+        """
         tokenizer = offline.train_tokenizer(texts)
         with seeded(seed):
-            model: Any = offline.small_gpt2(tokenizer, max_length)
+            model: Any = offline.minilm_decoder(tokenizer)
             return cls(model.to(device or default_device()), tokenizer, num_classes, max_length=max_length, bf16=bf16)
 
     def add_lora(self, r: int, seed: int = 0) -> None:

@@ -16,7 +16,7 @@ def check_lora(generator: str, offline: str) -> None:
     """InputError, before any long work, where adapters cannot be had or make no sense."""
     if generator == offline:
         raise InputError(
-            "--lora-r adapts a pretrained generator; the offline one starts from nothing: name a --generator"
+            "--lora-r adapts a generator that is too large to train; the offline one is small: name a --generator"
         )
     if util.find_spec("peft") is None:
         raise InputError("--lora-r needs the package peft; run pip install 'dilm[peft]'")

