@@ -91,7 +91,7 @@ def minilm_decoder(tokenizer: Any) -> BertLMHeadModel:
     config = BertConfig.from_pretrained(folder)
     config.is_decoder = True
     with quiet_transformers():
-        model = BertLMHeadModel.from_pretrained(folder, config=config)
+        model: Any = BertLMHeadModel.from_pretrained(folder, config=config)
     embeddings = _token_embeddings(tokenizer, model.get_input_embeddings().weight.detach())
     with quiet_transformers(), torch.no_grad():
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
