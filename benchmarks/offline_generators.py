@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dilm.config import EvaluationConfig, LanguageModelingConfig
 from dilm.evaluation.fine_tuning import train_on_full_data
-from dilm.evaluation.probing import probe
+from dilm.evaluation.probing import logistic_regression
 from dilm.models.compute import default_device, native_bf16
 from dilm.models.generator import Generator
 from dilm.models.learner import Learner
@@ -135,7 +135,7 @@ def main() -> None:
                     scores = []
                     for seed in range(10):
                         chosen = METHODS[method](features[mask], labels[mask], dpc, seed)
-                        predicted = probe(features[mask][chosen], labels[mask][chosen], dev_features)
+                        predicted = logistic_regression(features[mask][chosen], labels[mask][chosen], dev_features)
                         scores.append(float((predicted == dev_labels).mean()))
                     row[f"{keep}/{method}/{dpc}"] = [float(np.mean(scores)), float(np.std(scores, ddof=1))]
         rows.append(row)

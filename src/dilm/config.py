@@ -172,7 +172,7 @@ class DistillConfig:
     sets: int = 20
     """Distilled sets per size, by seed."""
     generator: Model = "offline"
-    """Causal LM: Hub id, path, or offline (made from the task's own texts)."""
+    """Causal LM: Hub id, path, or offline (MiniLM, taught to write from the task's own texts)."""
     lora_r: int = 0
     """Rank of LoRA adapters, trained in place of all weights; 0: none (extra `peft`)."""
     learner: Model = "offline"
