@@ -26,6 +26,21 @@ def test_texts_that_spell_control_tokens_stay_text(generator):
         assert generator.tokenizer.decode(ids[1:-1]) == text
 
 
+def test_groups_of_similar_length_have_the_losses_and_gradients_of_one_padded_batch(generator, texts, monkeypatch):
+    encoded = generator.encode([*texts[:6], "short", "so short", "a"], [0, 1] * 4 + [0])
+    weights, found = torch.rand(len(encoded)), []
+    for cost in (0, 10_000):
+        monkeypatch.setattr(batching, "GROUP_COST", {"cpu": cost})
+        sums, counts = generator.token_losses(encoded)
+        assert counts.tolist() == [len(text) - 1 for text in encoded]
+        generator.model.zero_grad()
+        (weights @ sums).backward()
+        found.append([sums.detach(), *(p.grad.clone() for p in generator.model.parameters())])
+    for grouped, padded in zip(*found, strict=True):
+        assert torch.allclose(grouped, padded, atol=1e-4)
+    generator.model.zero_grad()
+
+
 def test_a_pair_is_cut_on_its_longer_side(generator):
     (ids,) = generator.encode([("a b " * 60, "short one")], [1])
     assert len(ids) == generator.max_length and ids[0] == generator.class_ids[1] and ids[-1] == generator.eos_id

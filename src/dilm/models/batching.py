@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-GROUP_COST = {"cpu": 128, "cuda": 4096, "mps": 1024}
+GROUP_COST = {"cpu": 64, "cuda": 4096, "mps": 1024}
 """What one more pass through the network costs, in tokens that could be computed in that time."""
 
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65536, "mps": 16384}

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from ..errors import InputError
 from ..task import TextInput
 from . import offline
-from .batching import cached_tokens, runs_within, tokens_at_once
+from .batching import cached_tokens, group_cost, length_groups, runs_within, tokens_at_once
 from .compute import autocast, default_device, derived_seed, seeded
 from .loading import load_pretrained, quiet_transformers
 from .lora import merged, with_lora
@@ -177,7 +177,19 @@ class Generator:
         return [*first, self.sep_id, *second]
 
     def token_losses(self, encoded: Sequence[Sequence[int]]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """Sum of -log p over each text's own tokens (end included, class token and padding not), and their number."""
+        """Sum of -log p over each text's own tokens (end included, class token and padding not), and their number.
+
+        Texts of similar length pass through the network together, so that little is computed on padding.
+        """
+        lengths = [len(tokens) for tokens in encoded]
+        groups = length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
+        parts = [self._padded_losses([encoded[i] for i in rows]) for rows in groups]
+        back = torch.tensor([i for rows in groups for i in rows], device=self.device).argsort()
+        sums, counts = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        return sums, counts
+
+    def _padded_losses(self, encoded: Sequence[Sequence[int]]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """`token_losses` of texts that are padded to the longest."""
         width = max(map(len, encoded))
         ids = torch.full((len(encoded), width), self.eos_id)
         mask = torch.zeros(len(encoded), width, dtype=torch.long)
