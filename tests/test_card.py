@@ -86,6 +86,8 @@ def test_nothing_shows_where_files_lie_on_the_machine(facts, hub_models, tmp_pat
         assert str(tmp_path) not in text and "patients" not in text and str(Path(hub_models[1]).parent) not in text
     assert "| probe:bert | 2 per class |" in dataset_card(private)
     assert "mine.csv" in dataset_card(private) and "base_model" not in generator_card(private, "me/x")
+    offline = yaml.safe_load(generator_card(facts | {"generator": "offline"}, "me/x").split("---\n")[1])
+    assert offline["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "base_model: gpt2\n" in generator_card(facts | {"generator": "gpt2"}, "me/x")
     assert shown_place("nyu-mll/glue:sst2") == "nyu-mll/glue:sst2"
 

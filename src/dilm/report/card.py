@@ -12,6 +12,8 @@ from .source import shown_place
 
 FOLDER = "path/to/this/folder"
 """Stands in the card's snippet until the repository has a name."""
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+"""On the Hub, the model that `offline` stands for."""
 TAGS = ["synthetic", "dataset-distillation"]
 NOT_ANONYMOUS = (
     "The generator was trained on the source texts and can repeat parts of them: synthetic does not mean anonymous."
@@ -117,8 +119,8 @@ def generator_card(facts: Facts, dataset_id: str) -> str:
         "tags": [*TAGS, "dilm"],
         "datasets": [dataset_id],
     }
-    if base != "offline" and shown_place(base) == base:
-        head["base_model"] = base
+    if shown_place(base) == base:
+        head["base_model"] = MINILM if base == "offline" else base
     classes = [f"- `<bos_{i}>`: {plain(name)}" for i, name in enumerate(facts["label_names"])]
     lines = [
         _front_matter(head),
