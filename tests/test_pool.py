@@ -6,7 +6,17 @@ import itertools
 from dilm.config import DistillConfig, PoolConfig
 from dilm.models.generator import Generator
 from dilm.overlap import WORD
-from dilm.pool import Block, candidates, filled_up, join_texts, pool_blocks, selected, with_shared_words, write_block
+from dilm.pool import (
+    Block,
+    candidates,
+    filled_up,
+    join_texts,
+    pool_blocks,
+    selected,
+    with_new_words,
+    with_shared_words,
+    write_block,
+)
 
 
 def test_blocks_are_the_whole_pool_of_every_set_and_about_equally_long(task):
@@ -46,6 +56,16 @@ def test_the_least_fluent_texts_of_each_class_cannot_be_selected():
     assert kept(rows, 1, fluent_share=0.5) == {"a 0", "a 1", "a 2", "a 3", "b 0", "b 1"}
     assert kept(rows, 1) == {row["text"] for row in rows}
     assert kept(rows, 3, fluent_share=0.1) == {"a 0", "a 1", "a 2", "b 0", "b 1", "b 2"}, "never fewer than dpc"
+
+
+def test_texts_with_words_that_no_training_text_has_are_selected_only_where_others_are_missing(task):
+    real = [text for text in task.texts("train")[:3]]
+    rows = [row(f"{real[0]} frline", 1.0), row(real[1].upper(), 2.0), row(f"xqz {real[2]} qzx", 1.0)]
+    marked = with_new_words([*rows, row(real[0], 1.0, label=1, seen=1)], task)
+    assert [line["new_words"] for line in marked] == [1, 0, 2, 0]
+    assert kept(marked, 1, known_words=True) == {real[1].upper(), real[0]}
+    assert kept(marked, 2, known_words=True) == {f"{real[0]} frline", real[1].upper(), real[0]}
+    assert len(kept(marked, 1)) == 4
 
 
 def test_fluency_is_judged_among_texts_on_label():

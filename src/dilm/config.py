@@ -114,6 +114,8 @@ class PoolConfig:
     """Method by which texts are selected; see dilm select."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
+    known_words: bool = False
+    """Of these, select only texts whose words all occur in training texts, as far as a class has enough of them."""
     fluent_share: float = 1.0
     """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
     parts: int = 1

@@ -103,6 +103,16 @@ def shared_runs(
     return found
 
 
+def new_words(queries: Sequence[TextInput], blocks: Iterable[Sequence[TextInput]]) -> Int[np.ndarray, " n"]:
+    """How many different words of each query, case aside, no text of the blocks has."""
+    words = [set(WORD.findall(joined(query).lower())) for query in queries]
+    missing = set().union(*words)
+    for block in blocks:
+        for text in block:
+            missing.difference_update(WORD.findall(joined(text).lower()))
+    return np.array([len(own & missing) for own in words], np.int64)
+
+
 def _encode(texts: Sequence[TextInput], numbers: dict[str, int], grow: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The words of all texts in a row, as numbers, a 0 after each text; and whose they are."""
     row: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections import Counter
@@ -16,7 +17,7 @@ from .errors import GenerationError
 from .models.compute import derived_seed
 from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
-from .overlap import shared_runs, training_blocks
+from .overlap import new_words, shared_runs, training_blocks
 from .run_folder import row_text, set_path, text_row, write_set
 from .selection import METHODS, Reference
 from .task import Task, TextInput
@@ -96,12 +97,19 @@ def with_shared_words(rows: Rows, task: Task, limit: int) -> Rows:
     return [row | {"shared_words": words} for row, words in zip(rows, runs.tolist(), strict=True)]
 
 
+def with_new_words(rows: Rows, task: Task) -> Rows:
+    """The rows with "new_words", the number of their words that occur in no training text."""
+    counts = new_words([row_text(row) for row in rows], training_blocks(task))
+    return [row | {"new_words": count} for row, count in zip(rows, counts.tolist(), strict=True)]
+
+
 def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) -> Rows:
     """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
-    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
-    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With
+    a class with fewer is filled up with others in the order of writing; with `known_words` likewise those without words
+    that no training text has ("new_words"). Of what is left, the least fluent go: those with the highest nll,
+    1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With
     `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
@@ -113,14 +121,21 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     for members in by_class:
         members = [row for row in usable(members) if row.get("shared_words", 0) <= limit]
         if config.pool.keep == "on-label":
-            confirmed = [row for row in members if row["predicted_label"] == row["label"]]
-            others = [row for row in members if row["predicted_label"] != row["label"]]
-            members = confirmed + others[: max(0, dpc - len(confirmed))]
+            members = _preferred(members, [row["predicted_label"] == row["label"] for row in members], dpc)
+        if config.pool.known_words:
+            members = _preferred(members, [not row.get("new_words") for row in members], dpc)
         if config.pool.fluent_share < 1:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
             members = sorted(members, key=lambda row: row["nll"])[:room]
         kept += members
     return kept
+
+
+def _preferred(rows: Rows, good: Sequence[bool], dpc: int) -> Rows:
+    """The good ones, and as many others as are missing to `dpc`."""
+    kept = list(itertools.compress(rows, good))
+    others = (row for row, is_good in zip(rows, good, strict=True) if not is_good)
+    return kept + list(itertools.islice(others, max(0, dpc - len(kept))))
 
 
 def long_text(task: Task, learner: Learner) -> int:

@@ -223,6 +223,8 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
             f"max overlap {config.pool.max_overlap}: {refused:,} of {len(rows):,} texts share a longer run of words "
             "with a training text and cannot be selected"
         )
+    if config.pool.known_words:
+        rows = pools.with_new_words(rows, work.task)
     reference = None
     if config.pool.selection not in LOOK_AT_CANDIDATES_ALONE:
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))
