@@ -17,6 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # also of the commands that tests start: th
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import decoders, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from dilm.models import offline
@@ -46,7 +47,10 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session")
 def tokenizer_folder(texts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    offline.train_tokenizer(texts, vocab_size=600).save_pretrained(folder)
+    tokenizer = offline.train_tokenizer(texts, vocab_size=600)
+    backend = tokenizer.backend_tokenizer  # no space before a text, as with those that come from a hub
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.save_pretrained(folder)
     return folder
 
 
