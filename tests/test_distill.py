@@ -17,6 +17,7 @@ from dilm import InputError, run_folder
 from dilm.config import DistillConfig
 from dilm.errors import GenerationError
 from dilm.locks import locked
+from dilm.models import offline
 from dilm.pipeline import prepare
 from dilm.progress import Reporter
 from dilm.reviews import generate
@@ -326,6 +327,16 @@ def test_models_are_rehearsed_before_any_training(task, hub_models, tmp_path):
     with pytest.raises(InputError, match="end-of-text"):
         tiny_run(task, (str(tmp_path / "no_end"), hub_models[1]), tmp_path / "b")
     assert tiny_run(task, hub_models, tmp_path / "a").datasets  # the folder is not blocked by the failed start
+
+
+def test_an_offline_generator_without_its_package_is_told_before_anything_is_written(
+    task, hub_models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(offline, "MINILM_PACKAGE", "no_such_package")
+    offline.minilm_folder.cache_clear()
+    with pytest.raises(InputError, match=r"dilm\[offline\]"):
+        tiny_run(task, ("offline", hub_models[1]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
