@@ -33,7 +33,7 @@ def real_rows(texts: list[TextInput], labels: np.ndarray, number: int) -> pools.
     """Real texts in the place of a set's pool, in random order; all of a class are equally fluent."""
     order = np.random.default_rng(number).permutation(len(texts)).tolist()
     facts = [{"label": int(labels[i]), "predicted_label": int(labels[i]), "set": number, "nll": 0.0} for i in order]
-    return [text_row(texts[i]) | own for i, own in zip(order, facts, strict=True)]
+    return [text_row(texts[i]) | own | {"new_words": 0} for i, own in zip(order, facts, strict=True)]
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     task, folder = dilm.load_task(args.task), args.folder / args.run.resolve().name
     config, _ = load_config("embedded", args.run / "config.yaml", {"output_dir": None})
     config = dataclasses.replace(config, dpc=tuple(args.dpc or config.dpc))
-    pool = read_pool(args.run / "pool.parquet")
+    pool = pools.with_new_words(read_pool(args.run / "pool.parquet"), task)
     learner = Workspace(task, config, args.run, Reporter(quiet=True)).learner()
     texts, labels = real_sample(task, max(config.dpc), derived_seed(config.seed, "coresets"))
     reference = Reference(pretrained_features(learner, texts), labels)

@@ -41,6 +41,8 @@ def open_page(page: Path, width: int, height: int, dark: bool = False) -> Chrome
 
 
 def main(folder: str) -> None:
+    if not (Path(folder) / "report.html").is_file():
+        raise SystemExit(f"{folder} has no report.html: pass the folder of a finished run")
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name, (width, height) in SIZES.items():
         browser = open_page(Path(folder) / "report.html", width, height)

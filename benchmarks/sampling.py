@@ -63,7 +63,7 @@ def main() -> None:
     )
     generator.bf16 = bf16
     config = LanguageModelingConfig(
-        learning_rate=1e-3, max_steps=args.train_steps, batch_size=32, num_train_epochs=10**6
+        learning_rate=5e-4, max_steps=args.train_steps, batch_size=32, num_train_epochs=10**6
     )
     for _ in learn_language(generator, task, config, seed=0):
         pass

@@ -92,7 +92,8 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
     for number in range(sets):
-        list(pools.write_selected(folder, rows[number], config.dpc, config, task, learner, reference))
+        marked = pools.with_new_words(rows[number], task)
+        list(pools.write_selected(folder, marked, config.dpc, config, task, learner, reference))
 
 
 def main() -> None:

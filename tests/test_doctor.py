@@ -65,7 +65,7 @@ def test_extras_offline_learner_and_folders_are_told(monkeypatch, tmp_path):
     assert "offline yes" in extras and "dev yes" in extras
     monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "peft")
     assert "peft no (without peft)" in doctor.find_extras()
-    assert "weights as expected" in doctor.find_offline_learner()
+    assert "weights as expected" in doctor.find_offline_models()
     monkeypatch.setenv("DILM_CACHE", str(tmp_path / "not" / "there"))
     shown = doctor.find_folders()
     assert str(tmp_path / "not" / "there" / "features") in shown and shown.count("GB free") == 4
@@ -73,12 +73,12 @@ def test_extras_offline_learner_and_folders_are_told(monkeypatch, tmp_path):
     assert doctor.find_folders().count("(little)") == 4
 
 
-def test_the_offline_learner_may_be_missing(monkeypatch):
+def test_the_offline_models_may_be_missing(monkeypatch):
     monkeypatch.setattr("dilm.models.offline.MINILM_PACKAGE", "no_such_package")
     from dilm.models.offline import minilm_folder
 
     minilm_folder.cache_clear()
-    assert "pip install" in doctor.find_offline_learner()
+    assert "pip install" in doctor.find_offline_models()
     minilm_folder.cache_clear()
 
 

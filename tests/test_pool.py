@@ -8,9 +8,11 @@ from dilm.models.generator import Generator
 from dilm.overlap import WORD
 from dilm.pool import (
     Block,
+    as_sentence,
     candidates,
     filled_up,
     join_texts,
+    long_text,
     pool_blocks,
     selected,
     with_new_words,
@@ -58,14 +60,16 @@ def test_the_least_fluent_texts_of_each_class_cannot_be_selected():
     assert kept(rows, 3, fluent_share=0.1) == {"a 0", "a 1", "a 2", "b 0", "b 1", "b 2"}, "never fewer than dpc"
 
 
-def test_texts_with_words_that_no_training_text_has_are_selected_only_where_others_are_missing(task):
-    real = [text for text in task.texts("train")[:3]]
-    rows = [row(f"{real[0]} frline", 1.0), row(real[1].upper(), 2.0), row(f"xqz {real[2]} qzx", 1.0)]
+def test_texts_with_words_that_no_training_text_has_go_before_the_less_fluent_ones(task):
+    real = task.texts("train")[:4]
+    rows = [row(f"{real[0]} frline", 1.0), row(real[1].upper(), 5.0), row(f"xqz {real[2]} qzx", 1.5), row(real[3], 4.0)]
     marked = with_new_words([*rows, row(real[0], 1.0, label=1, seen=1)], task)
-    assert [line["new_words"] for line in marked] == [1, 0, 2, 0]
-    assert kept(marked, 1, known_words=True) == {real[1].upper(), real[0]}
-    assert kept(marked, 2, known_words=True) == {f"{real[0]} frline", real[1].upper(), real[0]}
-    assert len(kept(marked, 1)) == 4
+    assert [line["new_words"] for line in marked] == [1, 0, 2, 0, 0]
+    assert kept(marked, 1, known_words=True, fluent_share=0.25) == {real[3], real[0]}
+    assert kept(marked, 1, known_words=True, fluent_share=0.5) == {real[3], real[1].upper(), real[0]}
+    three = {real[3], real[1].upper(), rows[0]["text"]}
+    assert kept(marked, 3, known_words=True, fluent_share=0.5) == {*three, real[0]}
+    assert kept(marked, 1, fluent_share=0.25) == {rows[0]["text"], real[0]}
 
 
 def test_fluency_is_judged_among_texts_on_label():
@@ -106,7 +110,7 @@ def test_a_class_with_too_few_joined_texts_is_filled_up_with_single_ones():
     singles = [row(f"a{i}", 1.0) for i in range(4)] + [row(f"b{i}.", 1.0, label=1) for i in range(4)]
     joined = [row("a0. a1.", 1.0), row("a2.", 1.0), *(row(f"b{i}. b.", 1.0, label=1) for i in range(3))]
     found = filled_up(joined, singles, 3)
-    assert [line["text"] for line in found if line["label"] == 0] == ["a0. a1.", "a2.", "a0."]
+    assert [line["text"] for line in found if line["label"] == 0] == ["a0. a1.", "a2.", "a0"]
     assert [line["text"] for line in found if line["label"] == 1] == ["b0. b.", "b1. b.", "b2. b."]
 
 
@@ -115,6 +119,26 @@ def test_long_texts_of_a_class_that_has_just_enough_are_all_selected(task, learn
     for parts, seed in itertools.product((2, 3), range(3)):
         ((_, chosen),) = selected(rows, [10], config(parts=parts, selection="random"), task, learner, seed)
         assert len({(line["label"], line["text"]) for line in chosen}) == 20
+
+
+def test_no_joined_text_is_longer_than_the_long_ones_of_the_task_and_a_single_one_stays_as_it_is(task, learner):
+    longest = long_text(task, learner)
+    lengths = sorted(len(ids["input_ids"]) for ids in learner.encode(task.texts("train")))
+    assert lengths[int(0.94 * len(lengths))] <= longest <= lengths[int(0.96 * len(lengths))]
+    rows = [row("so good", 1.0, label, seen=label) | {"text": f"so good {i}"} for label in (0, 1) for i in range(20)]
+    rows += [row(f"{'word ' * longest}{label}", 1.0, label, seen=label) for label in (0, 1)]
+    ((_, chosen),) = selected(rows, [6], config(parts=30, selection="random"), task, learner, 0)
+    texts = [line["text"] for line in chosen]
+    assert any(text.count("so good") > 1 for text in texts)
+    joined = learner.encode([text for text in texts if text.count("so good") > 1])
+    assert max(len(ids["input_ids"]) for ids in joined) <= longest
+
+
+def test_a_full_stop_goes_where_the_script_has_one(learner):
+    for text in ("Oh!", "日本語", "good 😀", "c++"):
+        assert as_sentence(text) == text
+    assert [as_sentence(text) for text in ("fine", "да", "in 1999")] == ["fine.", "да.", "in 1999."]
+    assert [line["text"] for line in join_texts([row("日本語", 1.0)], 3, 100, learner, 0)] == ["日本語"]
 
 
 def test_a_joined_text_shares_no_longer_run_than_allowed_across_its_parts_either(task, learner):
@@ -129,4 +153,4 @@ def test_a_joined_text_shares_no_longer_run_than_allowed_across_its_parts_either
         found[limit] = {chosen[0]["text"] for chosen in sets}
     crossing, turned = f"{first}. {second}.", f"{second}. {first}."
     assert found[None] == {crossing, turned}
-    assert turned in found[3] and found[3] <= {turned, f"{first}.", f"{second}."}
+    assert turned in found[3] and found[3] <= {turned, first, second}

@@ -114,13 +114,13 @@ class PoolConfig:
     """Method by which texts are selected; see dilm select."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
-    known_words: bool = False
-    """Of these, select only texts whose words all occur in training texts, as far as a class has enough of them."""
     fluent_share: float = 1.0
     """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
+    known_words: bool = False
+    """Whether texts with a word that no training text has come last in that order."""
     parts: int = 1
-    """Written texts of a class that are joined to one distilled text, as long as 19 in 20 training texts are at most;
-    pairs stay single."""
+    """Up to so many written texts of a class are joined to one, as long as the result is no longer than 95% of the
+    training texts and fits both models; pairs stay single."""
     max_overlap: Annotated[int | None, arg(aliases=["--max-overlap"])] = None
     """Longest run of words that a selected text may share with any training text; longer ones are refused."""
 

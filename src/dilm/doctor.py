@@ -138,8 +138,8 @@ def find_hub() -> str:
     return f"{constants.ENDPOINT} out of reach ({said}); offline models, local folders and what is in the cache work"
 
 
-def find_offline_learner() -> str:
-    """The encoder of the extra `offline`; that it is missing is no problem."""
+def find_offline_models() -> str:
+    """MiniLM, from the extra `offline`; that it is missing is no problem where models are named."""
     from .errors import InputError
     from .models.offline import minilm_folder
 
@@ -179,7 +179,7 @@ FINDINGS: dict[str, Callable[[], str]] = {
     "extras": find_extras,
     "device": find_device,
     "hub": find_hub,
-    "learner": find_offline_learner,
+    "offline models": find_offline_models,
     "folders": find_folders,
 }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+import operator
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -107,9 +107,9 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
-    a class with fewer is filled up with others in the order of writing; with `known_words` likewise those without words
-    that no training text has ("new_words"). Of what is left, the least fluent go: those with the highest nll,
-    1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With
+    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
+    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay; with
+    `known_words` first those with a word that no training text has ("new_words", from `with_new_words`). With
     `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
@@ -121,21 +121,15 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     for members in by_class:
         members = [row for row in usable(members) if row.get("shared_words", 0) <= limit]
         if config.pool.keep == "on-label":
-            members = _preferred(members, [row["predicted_label"] == row["label"] for row in members], dpc)
-        if config.pool.known_words:
-            members = _preferred(members, [not row.get("new_words") for row in members], dpc)
+            confirmed = [row for row in members if row["predicted_label"] == row["label"]]
+            others = [row for row in members if row["predicted_label"] != row["label"]]
+            members = confirmed + others[: max(0, dpc - len(confirmed))]
         if config.pool.fluent_share < 1:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
-            members = sorted(members, key=lambda row: row["nll"])[:room]
+            new = operator.itemgetter("new_words") if config.pool.known_words else lambda row: 0
+            members = sorted(members, key=lambda row: (new(row) > 0, row["nll"]))[:room]
         kept += members
     return kept
-
-
-def _preferred(rows: Rows, good: Sequence[bool], dpc: int) -> Rows:
-    """The good ones, and as many others as are missing to `dpc`."""
-    kept = list(itertools.compress(rows, good))
-    others = (row for row, is_good in zip(rows, good, strict=True) if not is_good)
-    return kept + list(itertools.islice(others, max(0, dpc - len(kept))))
 
 
 def long_text(task: Task, learner: Learner) -> int:
@@ -169,7 +163,9 @@ def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int
 
 
 def _as_one(rows: Rows) -> dict[str, Any]:
-    """Texts of one class as a text of several sentences, as fluent as they are on average."""
+    """Texts of one class as a text of several sentences, as fluent as they are on average; one alone stays as it is."""
+    if len(rows) == 1:
+        return rows[0]
     text = " ".join(as_sentence(row["text"]) for row in rows)
     return rows[0] | {"text": text, "nll": float(np.mean([row["nll"] for row in rows]))}
 
@@ -179,16 +175,17 @@ def filled_up(joined: Rows, singles: Rows, dpc: int) -> Rows:
     found = {(row["label"], row["text"]): row for row in joined}
     counts = Counter(label for label, _ in found)
     for row in singles:
-        key = row["label"], as_sentence(row["text"])
+        key = row["label"], row["text"]
         if counts[row["label"]] < dpc and key not in found:
-            found[key] = row | {"text": key[1]}
+            found[key] = row
             counts[row["label"]] += 1
     return list(found.values())
 
 
 def as_sentence(text: str) -> str:
-    """The text with a full stop, unless it ends with a punctuation mark."""
-    return text if unicodedata.category(text[-1]).startswith("P") else f"{text}."
+    """The text with a full stop, where it ends with a letter or digit of a script that has it."""
+    stopped = unicodedata.name(text[-1], "").startswith(("LATIN ", "DIGIT ", "GREEK ", "CYRILLIC "))
+    return f"{text}." if stopped else text
 
 
 def write_selected(

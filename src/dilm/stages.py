@@ -179,7 +179,7 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
     missing = own_share([part for part in blocks if not part.exists()])
     work.processes.wait_for_everyone()  # each has seen what is missing before any writes more
     engine = None
-    if missing and vllm_is_there() and work.config.generator != OFFLINE and work.processes.num_processes == 1:
+    if missing and vllm_is_there(generator.model) and work.processes.num_processes == 1:
         engine = VLLMSampler(work.folder / "generator", generator.max_length)
 
     def write_parts() -> Iterator[int]:

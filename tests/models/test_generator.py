@@ -28,10 +28,14 @@ def test_texts_that_spell_control_tokens_stay_text(generator):
 
 def test_groups_of_similar_length_have_the_losses_and_gradients_of_one_padded_batch(generator, texts, monkeypatch):
     encoded = generator.encode([*texts[:6], "short", "so short", "a"], [0, 1] * 4 + [0])
-    weights, found = torch.rand(len(encoded)), []
+    weights, found, passes = torch.rand(len(encoded)), [], []
+    padded_losses = generator._padded_losses
+    monkeypatch.setattr(generator, "_padded_losses", lambda rows: passes.append(rows) or padded_losses(rows))
     for cost in (0, 10_000):
         monkeypatch.setattr(batching, "GROUP_COST", {"cpu": cost})
+        passes.clear()
         sums, counts = generator.token_losses(encoded)
+        assert (len(passes) == 1) == (cost > 0)
         assert counts.tolist() == [len(text) - 1 for text in encoded]
         generator.model.zero_grad()
         (weights @ sums).backward()

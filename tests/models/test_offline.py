@@ -1,4 +1,4 @@
-"""The offline learner: found, checked, and refused if it is not what it should be."""
+"""MiniLM, for the offline models: found, checked, and refused if it is not what it should be."""
 
 import importlib
 import sys

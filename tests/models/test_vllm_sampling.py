@@ -80,8 +80,9 @@ def test_it_is_used_where_it_is_installed_and_a_gpu_is_there(monkeypatch):
     found, gpu = {"vllm": object()}, True
     monkeypatch.setattr(vllm_sampling.util, "find_spec", lambda name: found.get(name))
     monkeypatch.setattr(vllm_sampling.torch.cuda, "is_available", lambda: gpu)
-    assert vllm_sampling.vllm_is_there()
+    gpt2, bert = (SimpleNamespace(config=SimpleNamespace(model_type=kind)) for kind in ("gpt2", "bert"))
+    assert vllm_sampling.vllm_is_there(gpt2) and not vllm_sampling.vllm_is_there(bert)
     found.clear()
-    assert not vllm_sampling.vllm_is_there()
+    assert not vllm_sampling.vllm_is_there(gpt2)
     found["vllm"], gpu = object(), False
-    assert not vllm_sampling.vllm_is_there()
+    assert not vllm_sampling.vllm_is_there(gpt2)

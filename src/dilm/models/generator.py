@@ -299,15 +299,17 @@ class Generator:
         rows = self.model.get_output_embeddings().weight.shape[0]
         return (control | set(range(len(self.tokenizer), rows))) - allowed
 
+    def texts_of(self, tokens: list[int]) -> list[str]:
+        """The texts before, between and after the separators among the tokens."""
+        cuts = [place for place, token in enumerate(tokens) if token == self.sep_id]
+        starts, ends = [0, *(cut + 1 for cut in cuts)], [*cuts, len(tokens)]
+        return [str(self.tokenizer.decode(tokens[a:b])) for a, b in zip(starts, ends, strict=True)]
+
     def _decode(self, tokens: list[int], pairs: bool) -> TextInput | None:
         """The text or pair, or None if it is empty, broken or malformed."""
-        parts = [tokens]
-        if pairs:
-            if tokens.count(self.sep_id) != 1:
-                return None
-            cut = tokens.index(self.sep_id)
-            parts = [tokens[:cut], tokens[cut + 1 :]]
-        texts = [str(self.tokenizer.decode(part)).strip() for part in parts]
+        texts = [text.strip() for text in self.texts_of(tokens)]
+        if len(texts) != 1 + pairs:
+            return None
         if any(not text or "\ufffd" in text or "\x00" in text for text in texts):
             return None
         return (texts[0], texts[1]) if pairs else texts[0]

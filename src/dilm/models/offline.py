@@ -56,7 +56,7 @@ def minilm_folder() -> Path:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the texts: loses nothing, whatever the script.
+    """A byte-level BPE tokenizer of the texts: loses nothing but a space at a beginning, whatever the script.
 
     A word has the same token at the beginning of a text as after a space.
     """

@@ -14,9 +14,9 @@ from .compute import derived_seed
 from .sampling import SamplingRules
 
 
-def vllm_is_there() -> bool:
-    """Whether vLLM is installed and there is a GPU for it."""
-    return util.find_spec("vllm") is not None and torch.cuda.is_available()
+def vllm_is_there(model: Any) -> bool:
+    """Whether vLLM is installed, there is a GPU for it, and it can sample from the model (not from BERT: `offline`)."""
+    return model.config.model_type != "bert" and util.find_spec("vllm") is not None and torch.cuda.is_available()
 
 
 class VLLMSampler:

@@ -12,7 +12,7 @@ from torch import nn
 from ..config import LanguageModelingConfig
 from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import RandomStream, make_optimizer
-from ..models.generator import SEP, Generator
+from ..models.generator import Generator
 from ..models.processes import own_share, sum_gradients
 from ..task import Task
 from .checkpoints import Checkpoints, Progress, Training
@@ -77,6 +77,5 @@ def bits_per_character(generator: Generator, task: Task, split: str, max_texts: 
     encoded = generator.encode(texts, labels)
     # Score only what the generator reads: a text that is cut counts with the characters of its tokens.
     nats = float((generator.score(texts, labels).numpy() * np.array([len(e) - 1 for e in encoded])).sum())
-    separators = len(encoded) * len(SEP) if task.has_pairs else 0
-    characters = sum(len(generator.tokenizer.decode(e[1:-1])) for e in encoded) - separators
+    characters = sum(len(part) for e in encoded for part in generator.texts_of(e[1:-1]))
     return nats / math.log(2) / max(characters, 1)
