@@ -26,8 +26,9 @@ from dilm.models.compute import default_device, native_bf16
 from dilm.models.generator import Generator
 from dilm.models.learner import Learner
 from dilm.models.offline import train_tokenizer
+from dilm.overlap import training_blocks
 from dilm.selection import METHODS
-from dilm.task import Task, load_task
+from dilm.task import Task, TextInput, load_task
 from dilm.training.language_modeling import bits_per_character, learn_language
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -53,10 +54,12 @@ def small_gpt2(task: Task, bf16: bool) -> Generator:
 
 def training_texts(task: Task) -> Iterator[str]:
     """Both texts of a pair, without holding them all."""
-    for start in range(0, len(task.train), 1000):
-        rows = task.train[start : start + 1000]
-        yield from rows["text"]
-        yield from rows.get("text_pair", ())
+    return (part for block in training_blocks(task) for text in block for part in sides(text))
+
+
+def sides(text: TextInput) -> tuple[str, ...]:
+    """A text alone, or both of a pair."""
+    return (text,) if isinstance(text, str) else text
 
 
 def train(generator: Generator, task, steps: int, learning_rate: float) -> float:
@@ -111,9 +114,7 @@ def main() -> None:
         written = np.array([t is not None for t in texts])
         texts, labels = [t for t in texts if t is not None], labels[written]
         learner.model.load_state_dict(judge_state)
-        words = [
-            word for text in texts for part in (text if task.has_pairs else (text,)) for word in WORD.findall(part)
-        ]
+        words = [word for text in texts for part in sides(text) for word in WORD.findall(part)]
         on_label = learner.predict(texts).argmax(1) == labels
         learner.reinitialize(0)
         features = learner.features(texts)

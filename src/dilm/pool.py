@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -126,8 +125,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             members = confirmed + others[: max(0, dpc - len(confirmed))]
         if config.pool.fluent_share < 1:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
-            new = operator.itemgetter("new_words") if config.pool.known_words else lambda row: 0
-            members = sorted(members, key=lambda row: (new(row) > 0, row["nll"]))[:room]
+            known = config.pool.known_words
+            members = sorted(members, key=lambda row: (known and row["new_words"] > 0, row["nll"]))[:room]
         kept += members
     return kept
 

@@ -183,6 +183,12 @@ def test_offline_generator_is_made_from_the_texts(texts, tmp_path):
     assert torch.allclose(Generator.from_pretrained(str(tmp_path), max_length=32).nll(ids), losses, atol=1e-5)
 
 
+def test_texts_of_a_pair_come_back_without_a_space_that_they_do_not_have(texts, generator):
+    for own in (generator, Generator.from_texts(texts, 2)):
+        (ids,) = own.encode([("the book", "is good")], [1])
+        assert own.texts_of(ids[1:-1]) == ["the book", "is good"]
+
+
 def test_offline_generator_looks_back_only_and_its_tokens_begin_as_the_words_they_spell(texts):
     generator, encoder = Generator.from_texts(texts, 2), Learner.from_pretrained("offline", 2)
     row = torch.tensor([[generator.class_ids[0], *range(300, 310)]])

@@ -113,7 +113,7 @@ def _token_embeddings(tokenizer: Any, known: Tensor) -> Tensor:
         goes_on = token[0] != SPACE and text[:1].isalnum()
         if spelling and goes_on and f"##{spelling[0]}" in places:
             spelling[0] = f"##{spelling[0]}"
-        known_ids = [places[piece] for piece in spelling if piece not in special]
-        if known_ids:
-            embeddings[place] = known[known_ids].mean(0)
+        spelled = [places[piece] for piece in spelling if piece not in special]
+        if spelled:
+            embeddings[place] = known[spelled].mean(0)
     return embeddings
