@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test coverage test-browser images lint docs audit-dependencies clean
 
 demo: $(VENV)/installed
-	@echo "== dilm distill (embedded reviews, 5 to 11 minutes on 2 cores)"
+	@echo "== dilm distill (embedded reviews, about 12 minutes on 2 cores, less where they have bfloat16)"
 	$(BIN)/dilm distill
 
 test: $(VENV)/installed-dev lint
