@@ -14,12 +14,13 @@ import transformers
 
 def write_result(path: str | Path, figures: dict) -> None:
     """Write the figures as JSON with where they come from."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     source = {
         "command": "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *map(_place, sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit,
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "commit": os.environ.get("GIT_COMMIT") or found,
+        "machine": ", ".join([*gpu, _processor(), f"{os.cpu_count()} cores"]),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -62,9 +62,9 @@ def main() -> None:
             for number in range(min(args.sets, config.sets)):
                 own = [row for row in pool if row["set"] == number]
                 rows = own if name == "pool" else real_rows(texts, labels, number)
-                sizes = [dpc for dpc in config.dpc if not set_path(place, dpc, number).exists()]
-                if sizes:
-                    list(pools.write_selected(place, rows, sizes, settings, task, learner, reference))
+                wanted = [(number, dpc) for dpc in config.dpc if not set_path(place, dpc, number).exists()]
+                if wanted:
+                    list(pools.write_selected(place, rows, wanted, settings, task, learner, reference))
     dev = task.dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
     on_dev = dataclasses.replace(task, test=dev, test_split="dev")
     recipe, outputs = RecipeConfig(seeds=1), [folder / "cheap.json"]

@@ -93,7 +93,8 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     learner.reinitialize(config.seed)
     for number in range(sets):
         marked = pools.with_new_words(rows[number], task)
-        list(pools.write_selected(folder, marked, config.dpc, config, task, learner, reference))
+        wanted = [(number, dpc) for dpc in config.dpc]
+        list(pools.write_selected(folder, marked, wanted, config, task, learner, reference))
 
 
 def main() -> None:

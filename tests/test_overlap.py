@@ -23,7 +23,7 @@ from dilm.overlap import (
     summary,
     training_blocks,
 )
-from dilm.pool import candidates, selected, with_shared_words
+from dilm.pool import candidates, candidates_by_size, with_shared_words
 from dilm.verbs import distill_settings
 
 sentences = st.lists(st.sampled_from(list("abcd")), max_size=9).map(" ".join)
@@ -159,7 +159,7 @@ def test_texts_that_share_longer_runs_are_never_selected(task, learner):
     assert [line["shared_words"] for line in marked] == [5, 4, 0, 5], "told up to the limit and one more"
     assert [line["text"] for line in candidates(marked, 1, config(max_overlap=4), 2)] == [f"{start} zzz", "zzz"]
     with pytest.raises(GenerationError, match=r"only 0 .* share at most 4 words .*larger --max-overlap"):
-        list(selected(marked, [1], config(max_overlap=4, selection="random"), task, learner, 0))
+        candidates_by_size(marked, [1], config(max_overlap=4, selection="random"), task, learner, 0)
 
 
 def test_a_run_with_max_overlap_keeps_to_it(task, hub_models, tmp_path, monkeypatch):

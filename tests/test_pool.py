@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 
+import numpy as np
+
 from dilm.config import DistillConfig, PoolConfig
 from dilm.models.generator import Generator
 from dilm.overlap import WORD
@@ -10,11 +12,12 @@ from dilm.pool import (
     Block,
     as_sentence,
     candidates,
+    candidates_by_size,
+    choose,
     filled_up,
     join_texts,
     long_text,
     pool_blocks,
-    selected,
     with_new_words,
     with_shared_words,
     write_block,
@@ -46,6 +49,12 @@ def row(text: str, nll: float, label: int = 0, seen: int = 0) -> dict:
 
 def config(**pool) -> DistillConfig:
     return dataclasses.replace(DistillConfig(), pool=PoolConfig(**pool))
+
+
+def one_set(rows: list[dict], dpc: int, settings: DistillConfig, task, learner, seed: int) -> list[dict]:
+    """The rows selected from a pool."""
+    found = candidates_by_size(rows, [dpc], settings, task, learner, seed)
+    return choose(found[dpc], dpc, settings, seed)
 
 
 def kept(rows: list[dict], dpc: int, **pool) -> set[str]:
@@ -117,7 +126,7 @@ def test_a_class_with_too_few_joined_texts_is_filled_up_with_single_ones():
 def test_long_texts_of_a_class_that_has_just_enough_are_all_selected(task, learner):
     rows = [row(" ".join([f"w{i}"] * 40), 1.0, label, seen=label) for label in (0, 1) for i in range(label, 10 + label)]
     for parts, seed in itertools.product((2, 3), range(3)):
-        ((_, chosen),) = selected(rows, [10], config(parts=parts, selection="random"), task, learner, seed)
+        chosen = one_set(rows, 10, config(parts=parts, selection="random"), task, learner, seed)
         assert len({(line["label"], line["text"]) for line in chosen}) == 20
 
 
@@ -127,7 +136,7 @@ def test_no_joined_text_is_longer_than_the_long_ones_of_the_task(task, learner):
     assert lengths[int(0.94 * len(lengths))] <= longest <= lengths[int(0.96 * len(lengths))]
     rows = [row(f"so good {i}", 1.0, label, seen=label) for label in (0, 1) for i in range(20)]
     rows += [row(f"{'word ' * longest}{label}", 1.0, label, seen=label) for label in (0, 1)]
-    ((_, chosen),) = selected(rows, [6], config(parts=30, selection="random"), task, learner, 0)
+    chosen = one_set(rows, 6, config(parts=30, selection="random"), task, learner, 0)
     texts = [line["text"] for line in chosen]
     assert any(text.count("so good") > 1 for text in texts)
     joined = learner.encode([text for text in texts if text.count("so good") > 1])
@@ -149,8 +158,23 @@ def test_a_joined_text_shares_no_longer_run_than_allowed_across_its_parts_either
     for limit in (None, 3):
         settings = config(parts=2, max_overlap=limit, selection="random")
         marked = rows if limit is None else with_shared_words(rows, task, limit)
-        sets = [next(selected(marked, [1], settings, task, learner, seed))[1] for seed in range(8)]
+        sets = [one_set(marked, 1, settings, task, learner, seed) for seed in range(8)]
         found[limit] = {chosen[0]["text"] for chosen in sets}
     crossing, turned = f"{first}. {second}.", f"{second}. {first}."
     assert found[None] == {crossing, turned}
     assert turned in found[3] and found[3] <= {turned, first, second}
+
+
+def test_a_shared_pool_offers_every_size_the_texts_of_all_sets(task, learner):
+    rows = [
+        row(f"text {label} {i}", float(i), label, seen=label) | {"set": i % 3} for label in (0, 1) for i in range(30)
+    ]
+    for shared, small, large in ((False, 4, 12), (True, 30, 30)):
+        settings = config(texts_per_dpc=4, shared=shared, selection="kernel")
+        found = candidates_by_size(rows, [1, 3], settings, task, learner, seed=0)
+        assert [len(found[dpc].rows) for dpc in (1, 3)] == [2 * small, 2 * large]
+        np.testing.assert_allclose(
+            found[3].features, learner.features([line["text"] for line in found[3].rows]), atol=1e-5
+        )
+    assert len({line["set"] for seed in range(9) for line in choose(found[3], 3, settings, seed)}) == 3
+    assert choose(found[3], 3, settings, 0) != choose(found[3], 3, settings, 1), "sets differ by seed"

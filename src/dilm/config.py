@@ -112,6 +112,8 @@ class PoolConfig:
     """Texts written per class and set, for each unit of DPC."""
     selection: str = "k-centers"
     """Method by which texts are selected; see dilm select."""
+    shared: bool = False
+    """Whether the pools of all sets are one, from which each set is selected (by most methods from a random half)."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
     fluent_share: float = 1.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .config import DistillConfig
 from .errors import GenerationError
@@ -103,7 +104,8 @@ def with_new_words(rows: Rows, task: Task) -> Rows:
 
 
 def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) -> Rows:
-    """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class, usable ones.
+    """The texts among which `dpc` per class are selected: the first texts_per_dpc * dpc of every class (with `shared`
+    all, the pools of all sets), usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
     a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
@@ -113,8 +115,9 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
     by_class: list[Rows] = [[] for _ in range(num_classes)]
+    most = len(rows) if config.pool.shared else config.pool.texts_per_dpc * dpc
     for row in rows:
-        if len(by_class[row["label"]]) < config.pool.texts_per_dpc * dpc:
+        if len(by_class[row["label"]]) < most:
             by_class[row["label"]].append(row)
     kept: Rows = []
     for members in by_class:
@@ -190,46 +193,54 @@ def as_sentence(text: str) -> str:
 def write_selected(
     folder: Path,
     rows: Rows,
-    sizes: Sequence[int],
+    wanted: Sequence[tuple[int, int]],
     config: DistillConfig,
     task: Task,
     learner: Learner,
     reference: Reference | None = None,
 ) -> Iterator[Path]:
-    """`selected` from the pool of one set, each size written to its place in the folder; yields the files."""
-    number = rows[0]["set"] if rows else 0
-    for dpc, chosen in selected(
-        rows, sizes, config, task, learner, derived_seed(config.seed, "selection", number), reference
-    ):
+    """The sets (number, dpc) that are wanted, each selected from these rows and written; yields the files.
+
+    The rows are the pool of one set, or with `shared` those of all.
+    """
+    seed = derived_seed(config.seed, "selection", wanted[0][0])
+    found = candidates_by_size(rows, [dpc for _, dpc in wanted], config, task, learner, seed)
+    for number, dpc in wanted:
+        chosen = choose(found[dpc], dpc, config, derived_seed(config.seed, "selection", number), reference)
         path = set_path(folder, dpc, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
         yield path
 
 
-def selected(
-    rows: Rows,
-    sizes: Sequence[int],
-    config: DistillConfig,
-    task: Task,
-    learner: Learner,
-    seed: int,
-    reference: Reference | None = None,
-) -> Iterator[tuple[int, Rows]]:
-    """Selection from one set's pool: yields (dpc, the rows selected) for every size.
+class Candidates(NamedTuple):
+    """What sets of one size are selected from."""
 
-    Features are computed once for a single text that is a candidate at several sizes. Raises GenerationError if a class
-    has too few different texts.
+    rows: Rows
+    features: Float[np.ndarray, "n d"]
+
+
+def choose(found: Candidates, dpc: int, config: DistillConfig, seed: int, reference: Reference | None = None) -> Rows:
+    """One set: `dpc` rows of every class, by the method of the configuration."""
+    labels = np.array([row["label"] for row in found.rows], np.int64)
+    places: list[int] = METHODS[config.pool.selection](found.features, labels, dpc, seed, reference).tolist()
+    return [found.rows[i] for i in places]
+
+
+def candidates_by_size(
+    rows: Rows, sizes: Sequence[int], config: DistillConfig, task: Task, learner: Learner, seed: int
+) -> dict[int, Candidates]:
+    """The candidates for sets of every size, with their features, computed once for a text that several sizes share.
+
+    With `shared` they are the same for all sizes. Raises GenerationError if a class has too few different texts.
     """
-    names = task.label_names
-    by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in sizes}
+    names, sizes = task.label_names, list(dict.fromkeys(sizes))
+    apart = [max(sizes)] if config.pool.shared else sizes
+    by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in apart}
     if config.pool.parts > 1 and not task.has_pairs:
         by_size = _joined_by_size(by_size, config, task, learner, seed)
-    all_rows = {id(row): row for members in by_size.values() for row in members}
-    features = dict(zip(all_rows, learner.features([row_text(r) for r in all_rows.values()]), strict=True))
     for dpc, members in by_size.items():
-        labels = np.array([row["label"] for row in members], np.int64)
-        counts = np.bincount(labels, minlength=len(names))
+        counts = np.bincount([row["label"] for row in members], minlength=len(names))
         if counts.min() < dpc:
             limit = config.pool.max_overlap
             refused = "" if limit is None else f" that share at most {limit} words in a row with a training text"
@@ -238,9 +249,11 @@ def selected(
                 f"{refused}, {dpc} are needed; start again with more --language-modeling.max-steps or "
                 f"--pool.texts-per-dpc{'' if limit is None else ', or a larger --max-overlap'}"
             )
-        matrix = np.stack([features[id(row)] for row in members])
-        chosen: list[int] = METHODS[config.pool.selection](matrix, labels, dpc, seed, reference).tolist()
-        yield dpc, [members[i] for i in chosen]
+    all_rows = {id(row): row for members in by_size.values() for row in members}
+    features = learner.features([row_text(row) for row in all_rows.values()])
+    places = {key: place for place, key in enumerate(all_rows)}
+    found = {dpc: Candidates(own, features[[places[id(row)] for row in own]]) for dpc, own in by_size.items()}
+    return {dpc: found[max(sizes) if config.pool.shared else dpc] for dpc in sizes}
 
 
 def _joined_by_size(

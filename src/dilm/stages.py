@@ -232,10 +232,10 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     learner.reinitialize(config.seed)
 
     def select_all() -> Iterator[Path]:
-        for number in dict.fromkeys(number for number, _ in todo):
-            sizes = [dpc for s, dpc in todo if s == number]
-            members = [row for row in rows if row["set"] == number]
-            yield from pools.write_selected(work.folder, members, sizes, config, work.task, learner, reference)
+        for number in [None] if config.pool.shared else dict.fromkeys(number for number, _ in todo):
+            wanted = [one for one in todo if number in (None, one[0])]
+            members = [row for row in rows if number in (None, row["set"])]
+            yield from pools.write_selected(work.folder, members, wanted, config, work.task, learner, reference)
 
     with work.timed("selection"):
         for _ in work.reporter.track(select_all(), f"selection, {config.pool.selection}", len(todo)):

@@ -1,0 +1,54 @@
+"""Which sets are better? Asked of the dev split, never of test: for choosing methods, settings and sets.
+
+    torchrun --nproc-per-node 12 benchmarks/on_dev.py path/to/sst2 one=runs/one other=runs/other --sets 10
+
+Trains the learners on the first N sets of each folder by the paper's recipe, tests them on the dev split, and writes
+the comparison to benchmarks/results/on_dev_TASK.json. Can be interrupted and called again.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from common import write_result
+from coresets import first_sets, scores_by_set
+
+import dilm
+from dilm.config import RecipeConfig
+from dilm.evaluation.comparison import compare
+from dilm.models.processes import process_state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task")
+    parser.add_argument("folders", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("--dpc", type=int, nargs="+", default=(5, 10, 20))
+    parser.add_argument("--learners", nargs="+", default=["finetune:offline"])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
+    parser.add_argument("--max-texts", type=int, default=2000)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/on_dev"))
+    parser.add_argument("--name", help="of the result file; on_dev_TASK if left out")
+    args = parser.parse_args()
+    task, state = dilm.load_task(args.task), process_state()
+    folder = args.folder / task.name
+    origins = {name: Path(place) for name, _, place in (one.partition("=") for one in args.folders)}
+    sets = first_sets(origins, folder / f"first_{state.process_index}", args.dpc, args.sets)
+    on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
+    recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
+    results = dilm.evaluate(sets, task=on_dev, learners=args.learners, output=folder / "results.json", recipe=recipe)
+    if state.is_main_process:
+        comparison = compare(results["rows"], metric=args.metric, against=next(iter(origins)))
+        path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
+        facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}
+        write_result(path, {"task": task.name, **facts, "scores": scores_by_set(results["rows"])})
+        for line in comparison["lines"]:
+            figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"
+            print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
