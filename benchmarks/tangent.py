@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=10)
     parser.add_argument("--dpc", type=int, nargs="+", default=(5, 10, 20))
     parser.add_argument("--real-texts", type=int, default=8000)
+    parser.add_argument("--pool-texts", type=int, default=20_000)
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args()
     task, state = dilm.load_task(args.task), process_state()
@@ -63,6 +64,7 @@ def main() -> None:
     sources = {"real": (texts, labels)}
     if args.run:
         rows = pools.with_new_words(read_pool(args.run / "pool.parquet"), task)
+        rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[: args.pool_texts]]
         found = pools.candidates_by_size(rows, args.dpc, config, task, work.learner(), 0)[max(args.dpc)].rows
         sources["pool"] = ([row_text(row) for row in found], np.array([row["label"] for row in found]))
     if state.is_main_process:
