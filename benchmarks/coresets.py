@@ -5,9 +5,9 @@
     python benchmarks/coresets.py path/to/sst2 --others distilled=runs/sst2 --cheap --fine-tune 10
 
 Selects 20 sets of every method and size, evaluates them with the cheap learners (--cheap: probe, TF-IDF, scratch; 20
-sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, one seed), and writes the comparison to
+sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, --tune-seeds seeds), and writes the comparison to
 benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Can be interrupted and called again, and goes on from that
-file wherever it was made: a set with a score in it keeps it, what is missing is measured.
+file wherever it was made: a set with its scores in it keeps them, what is missing is measured.
 """
 
 import argparse
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
     parser.add_argument("--max-texts", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5, help="of the cheap learners that have any")
+    parser.add_argument("--tune-seeds", type=int, default=1, help="of fine-tuning")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"))
     args = parser.parse_args()
     task = dilm.load_task(args.task)
@@ -60,7 +61,7 @@ def main() -> None:
         recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
         fill_table("cheap", task, METHODS, others, learners, recipe, 20, True, args)
     if args.fine_tune:
-        learners, recipe = [f"finetune:{args.learner}"], RecipeConfig(seeds=1, max_texts=args.max_texts)
+        learners, recipe = [f"finetune:{args.learner}"], RecipeConfig(seeds=args.tune_seeds, max_texts=args.max_texts)
         fill_table("fine_tuned", task, FINE_TUNED, others, learners, recipe, args.fine_tune, args.full, args)
 
 
@@ -78,7 +79,12 @@ def fill_table(
     """Measure the first sets of every method and of the others that are missing, and write the whole table."""
     state, folder, path = process_state(), args.folder / task.name, result_path(task, name)
     known = earlier_rows(path, recipe, learners)
-    measured = {(row["method"], row["dpc"], row["set"]) for row in known}
+    last = {learner: 0 if learner.startswith(("probe", "tfidf")) else recipe.seeds - 1 for learner in learners}
+    finished = {learner: set() for learner in learners}
+    for row in known:
+        if row["seed"] >= last[row["learner"]]:
+            finished[row["learner"]].add((row["method"], row["dpc"], row["set"]))
+    measured = set.intersection(*finished.values())
     wanted = [m for m in methods if any((m, d, s) not in measured for d in args.dpc for s in range(count))]
     if state.is_main_process:
         for method in wanted:
@@ -96,7 +102,9 @@ def fill_table(
     if not state.is_main_process:
         return
     recipes = {row["learner"]: row["recipe"] for row in results["rows"]}
-    rows = [row | {"recipe": recipes.get(row["learner"])} for row in known] + results["rows"]
+    new = {tuple(row[name] for name in RUN) for row in results["rows"]}
+    kept = [row for row in known if tuple(row[name] for name in RUN) not in new]
+    rows = [row | {"recipe": recipes.get(row["learner"])} for row in kept] + results["rows"]
     earlier = json.loads(path.read_text(encoding="utf-8")) if known else {}
     comparison = compare(rows, metric=earlier.get("metric", args.metric))
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
@@ -122,7 +130,7 @@ def earlier_rows(path: Path, recipe: RecipeConfig, learners: Collection[str]) ->
     if not path.exists():
         return []
     facts = json.loads(path.read_text(encoding="utf-8"))
-    own = dataclasses.asdict(recipe)
+    own = dataclasses.asdict(recipe) | {"seeds": facts["recipe"]["seeds"]}
     others = [f"{name} {value}" for name, value in facts["recipe"].items() if own.get(name, value) != value]
     others += [name for name in facts["scores"] if name not in learners]
     if others:
