@@ -375,3 +375,25 @@ def test_the_offline_generator_is_made_from_both_texts_of_pairs(pair_task, tmp_p
 def test_an_unfinished_folder_is_no_run(tmp_path):
     with pytest.raises(InputError, match=r"no results\.json"):
         dilm.Run(tmp_path)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_path, shared):
+    changes = {"pool": {"tries": 3, "shared": shared, "selection": "herding"}, "evaluation": {"max_steps": 4}}
+    run = tiny_run(task, hub_models, tmp_path / "run", **changes)
+    tries = run.output_dir / "checkpoints" / "tries"
+    lines = [path.read_text() for path in (run.output_dir / "checkpoints" / "tries_on_dev").glob("rows-*.jsonl")]
+    rows = [json.loads(line) for text in lines for line in text.splitlines()]
+    assert sorted({(row["dpc"], row["set"]) for row in rows}) == [(dpc, n) for dpc in (2, 3) for n in range(6)]
+    for dpc in (2, 3):
+        scores = {row["set"]: row["accuracy"] for row in rows if row["dpc"] == dpc}
+        texts = {n: (tries / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(6)}
+        kept = [(run.output_dir / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(2)]
+        best = sorted(sorted(range(6), key=lambda n: -scores[n])[:2])
+        assert kept == [texts[n] for n in best]
+    assert not (run.output_dir / "dpc_2" / "dataset_2.jsonl").exists()
+    finished = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
+    shutil.rmtree(run.output_dir / "dpc_2")
+    tiny_run(task, hub_models, tmp_path / "run", resume_from_checkpoint=True, **changes)
+    again = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
+    assert again == finished, "the same sets, and no run is made twice"

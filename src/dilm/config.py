@@ -114,6 +114,9 @@ class PoolConfig:
     """Method by which texts are selected; see dilm select."""
     shared: bool = False
     """Whether the pools of all sets are one, from which each set is selected (by most methods from a random half)."""
+    tries: int = 1
+    """Sets selected for every set that is kept: with several, those stay on which a fine-tuned learner does best on
+    dev, by the recipe of the evaluation."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
     fluent_share: float = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 
 from . import pool as pools
-from .durable import whole_folder, write_json
+from .durable import whole_file, whole_folder, write_json
 from .errors import GenerationError, InputError
-from .evaluation.coresets import real_sample
-from .evaluation.fine_tuning import full_data_steps, train_on_full_data
+from .evaluation.coresets import real_sample, stored_set
+from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
+from .evaluation.protocol import Evaluator, in_words
+from .evaluation.store import RowStore
 from .interruption import waiting_interruptions
 from .models.compute import make_optimizer
 from .models.feature_cache import pretrained_features
@@ -212,9 +215,10 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
 
 def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     """From every set's pool, for every size (section 3.3); features are the pretrained learner's."""
-    config = work.config
-    todo = [(s, d) for s in range(config.sets) for d in config.dpc if not set_path(work.folder, d, s).exists()]
-    if not todo:
+    config, folder = work.config, _selected_folder(work)
+    count = config.sets * config.pool.tries
+    todo = [(s, d) for s in range(count) for d in config.dpc if not set_path(folder, d, s).exists()]
+    if not todo or not _missing_sets(work):
         return
     if config.pool.max_overlap is not None:
         rows = pools.with_shared_words(rows, work.task, config.pool.max_overlap)
@@ -232,11 +236,56 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     learner.reinitialize(config.seed)
 
     def select_all() -> Iterator[Path]:
-        for number in [None] if config.pool.shared else dict.fromkeys(number for number, _ in todo):
-            wanted = [one for one in todo if number in (None, one[0])]
+        for number in [None] if config.pool.shared else range(config.sets):
+            wanted = [one for one in todo if number in (None, one[0] % config.sets)]
             members = [row for row in rows if number in (None, row["set"])]
-            yield from pools.write_selected(work.folder, members, wanted, config, work.task, learner, reference)
+            if wanted:
+                yield from pools.write_selected(folder, members, wanted, config, work.task, learner, reference)
 
     with work.timed("selection"):
         for _ in work.reporter.track(select_all(), f"selection, {config.pool.selection}", len(todo)):
             pass
+
+
+def keep_best_sets(work: Workspace, learner: Learner) -> None:
+    """Of several tries for every set, those on which a fine-tuned learner does best on dev; test is not looked at."""
+    config, folder, missing = work.config, _selected_folder(work), _missing_sets(work)
+    work.processes.wait_for_everyone()  # all have looked before any copies
+    if folder == work.folder or not missing:
+        return
+    judge = FineTuning(f"finetune:{config.learner}", learner, config.evaluation)
+    evaluator = Evaluator(work.task, [judge], dataclasses.replace(config.evaluation, max_texts=DEV_TEXTS), "dev")
+    tries = range(config.sets * config.pool.tries)
+    planned = evaluator.plan([stored_set(folder, work.method, dpc, n) for dpc in config.dpc for n in tries])
+    store = RowStore(work.checkpoints / "tries_on_dev")
+    own = own_share(store.missing(planned))
+    work.processes.wait_for_everyone()
+    with work.timed("tries"):
+        for _ in work.reporter.track(store.keep(evaluator.run(own)), "tries on dev", len(own), in_words):
+            pass
+    work.processes.wait_for_everyone()
+    scores: dict[tuple[int, int], list[float]] = {}
+    for row in store.finished(planned):
+        scores.setdefault((row["dpc"], row["set"]), []).append(row["accuracy"])
+
+    def copy() -> None:
+        for dpc in config.dpc:
+            best = sorted(tries, key=lambda number: -np.mean(scores[dpc, number]))[: config.sets]
+            for place, number in enumerate(sorted(best)):  # in the order of selection: the first is not the best
+                path = set_path(work.folder, dpc, place)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(path) as partial:
+                    shutil.copy(set_path(folder, dpc, number), partial)
+
+    work.first(copy)
+
+
+def _selected_folder(work: Workspace) -> Path:
+    """Where selected sets go: several tries for each wait beside the run's notes to be judged."""
+    return work.folder if work.config.pool.tries == 1 else work.checkpoints / "tries"
+
+
+def _missing_sets(work: Workspace) -> list[Path]:
+    """Files of the run's sets that are not there yet."""
+    wanted = [set_path(work.folder, dpc, number) for dpc in work.config.dpc for number in range(work.config.sets)]
+    return [path for path in wanted if not path.exists()]
