@@ -19,6 +19,7 @@ from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set
 from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
 from .evaluation.protocol import Evaluator, in_words
+from .evaluation.statistics import metric_of
 from .evaluation.store import RowStore
 from .interruption import waiting_interruptions
 from .models.compute import make_optimizer
@@ -248,7 +249,8 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
 
 
 def keep_best_sets(work: Workspace, learner: Learner) -> None:
-    """Of several tries for every set, those on which a fine-tuned learner does best on dev; test is not looked at."""
+    """Of several tries for every set, those on which a fine-tuned learner does best on dev (accuracy; of pairs in two
+    classes the mean of accuracy and F1, as in the paper); test is not looked at."""
     config, folder, missing = work.config, _selected_folder(work), _missing_sets(work)
     work.processes.wait_for_everyone()  # all have looked before any copies
     if folder == work.folder or not missing:
@@ -266,7 +268,7 @@ def keep_best_sets(work: Workspace, learner: Learner) -> None:
     work.processes.wait_for_everyone()
     scores: dict[tuple[int, int], list[float]] = {}
     for row in store.finished(planned):
-        scores.setdefault((row["dpc"], row["set"]), []).append(row["accuracy"])
+        scores.setdefault((row["dpc"], row["set"]), []).append(metric_of(row, "mean"))
 
     def copy() -> None:
         for dpc in config.dpc:
