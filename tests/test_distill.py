@@ -21,6 +21,7 @@ from dilm.models import offline
 from dilm.pipeline import prepare
 from dilm.progress import Reporter
 from dilm.reviews import generate
+from dilm.verbs import distill_settings
 from dilm.workspace import Workspace
 
 TINY = {
@@ -397,3 +398,18 @@ def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_p
     tiny_run(task, hub_models, tmp_path / "run", resume_from_checkpoint=True, **changes)
     again = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
     assert again == finished, "the same sets, and no run is made twice"
+
+
+def test_a_run_goes_on_without_its_settings_being_given_again(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.output_dir, folder)
+    recorded = yaml.safe_load((folder / "config.yaml").read_text())
+    chosen, parsed, given = distill_settings("distill", ["--resume", "--output-dir", str(folder)])
+    assert (chosen.preset, chosen.config, parsed.resume) == ("fast", str(folder / "config.yaml"), True)
+    assert given["task"] == recorded["task"] and parsed.generator == recorded["generator"]
+    assert parsed.language_modeling.max_steps == recorded["language_modeling"]["max_steps"]
+    assert distill_settings("distill", ["--resume", "--output-dir", str(folder), "--seed", "5"])[2]["seed"] == 5
+    for others in (["--preset", "embedded"], ["--config", str(folder / "config.yaml")]):
+        assert distill_settings("distill", ["--resume", "--output-dir", str(folder), *others])[0].preset == "embedded"
+    (folder / "config.yaml").write_text("someone: else")
+    assert distill_settings("distill", ["--resume", "--output-dir", str(folder)])[0].config is None

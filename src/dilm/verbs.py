@@ -9,7 +9,10 @@ import argparse
 import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from .arguments import (
     AblateArguments,
@@ -36,9 +39,13 @@ def distill_settings(verb: str, arguments: list[str]) -> tuple[argparse.Namespac
     """Preset and file, all options, and those that were given, as nested keywords."""
     # The preset and the file decide the defaults of all other options, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default="embedded")
-    first.add_argument("--config")
+    for option in ("--preset", "--config", "--output-dir"):
+        first.add_argument(option)
+    first.add_argument("--resume", action="store_true")
     chosen, _ = first.parse_known_args(arguments)
+    if chosen.resume and chosen.output_dir and not (chosen.preset or chosen.config):
+        chosen.preset, chosen.config = recorded_settings(Path(chosen.output_dir) / "config.yaml")
+    chosen.preset = chosen.preset or "embedded"
     defaults, _ = load_config(chosen.preset, chosen.config)
     form = FORMS[verb]
     default = form(**shallow(defaults), preset=chosen.preset, config=chosen.config)
@@ -49,6 +56,17 @@ def distill_settings(verb: str, arguments: list[str]) -> tuple[argparse.Namespac
     load_config(chosen.preset, chosen.config, given)
     check_place(given["task"])
     return chosen, parsed, given
+
+
+def recorded_settings(record: Path) -> tuple[str | None, str | None]:
+    """The preset and the file that hold all settings of a run that is gone on with: nothing has to be given again."""
+    try:
+        there = yaml.safe_load(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # told when the folder is opened
+        return None, None
+    if not isinstance(there, dict) or not {"preset", "task_fingerprint"} <= there.keys():
+        return None, None
+    return there["preset"], str(record)
 
 
 def distill(arguments: list[str]) -> int:

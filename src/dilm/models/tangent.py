@@ -53,6 +53,8 @@ class TangentFeatures:
         with seeded(derived_seed("tangent")):
             found = torch.svd_lowrank(torch.from_numpy(whole).to(learner.device), q=min(size, *whole.shape), niter=2)
         self.directions = found[2].cpu().numpy()
+        self.reference = whole @ self.directions
+        """The features of the reference."""
 
     def __call__(self, texts: Sequence[TextInput]) -> Float[np.ndarray, "n p"]:
         """At most of unit length: what lies outside the directions is left out."""
