@@ -8,7 +8,6 @@ Each NAME=SETTING:VALUE,... is a way of selecting that differs from the preset `
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import yaml
