@@ -7,7 +7,8 @@
 Selects 20 sets of every method and size, evaluates them with the cheap learners (--cheap: probe, TF-IDF, scratch; 20
 sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, --tune-seeds seeds), and writes the comparison to
 benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Can be interrupted and called again, and goes on from that
-file wherever it was made: a set with its scores in it keeps them, what is missing is measured.
+file wherever it was made: a set with all its scores in it keeps them, what is missing is measured, and a set with too
+few seeds is measured anew.
 """
 
 import argparse
@@ -110,10 +111,11 @@ def fill_table(
     facts = {key: results[key] for key in ("task", "test_split", "test_texts", "recipe", "versions")}
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
     facts["collapsed"] = [[row[name] for name in RUN] for row in rows if row["collapsed"]]
-    if known:
+    if kept:
         before = earlier.get("earlier", [])
-        runs = len(known) - sum(source["runs"] for source in before)
+        runs = max(0, len(kept) - sum(source["runs"] for source in before))
         facts["earlier"] = [*before, earlier["source"] | {"runs": runs}]
+    facts["recipe"]["seeds"] = max(recipe.seeds, earlier.get("recipe", {}).get("seeds", 0))
     write_result(path, {**facts, "scores": scores_by_set(rows)})
     print(f"wrote {path}")
 

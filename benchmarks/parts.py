@@ -2,10 +2,10 @@
 
     python benchmarks/parts.py runs/sst2 path/to/sst2 --parts 1 2 3 --fine-tune 3
 
-Selects from the pool of a finished run as `distill` does, with other numbers of written texts joined to one, and in the
-same way from as many real training texts; the sets train the cheap learners and, the first N of each, a fine-tuned one
-by the paper's recipe, which are tested on the dev split, or on its texts of so many words at least. Writes
-benchmarks/results/parts_TASK.json. Can be interrupted and called again: all lies in a folder named like the run.
+Selects from the pool of a finished run, each set from its own texts, with other numbers of written texts joined to one,
+and in the same way from as many real training texts; the sets train the cheap learners and, the first N of each, a
+fine-tuned one by the paper's recipe, which are tested on the dev split, or on its texts of so many words at least.
+Writes benchmarks/results/parts_TASK.json. Can be interrupted and called again: all lies in a folder named like the run.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def main() -> None:
     reference = Reference(pretrained_features(learner, texts), labels)
     origins: dict[str, Path] = {}
     for parts in args.parts:
-        settings = dataclasses.replace(config, pool=dataclasses.replace(config.pool, parts=parts, max_overlap=None))
+        settings = dataclasses.replace(
+            config, pool=dataclasses.replace(config.pool, parts=parts, max_overlap=None, shared=False)
+        )
         for name in ("pool", "real"):
             place = origins[f"{name}-{parts}"] = folder / name / f"parts_{parts}"
             for number in range(min(args.sets, config.sets)):

@@ -2,9 +2,9 @@
 
     python benchmarks/text_quality.py path/to/sst2 dilm=runs/sst2 published=path/to/sets/sst2 kernel=coresets/kernel
 
-Perplexity per token under a language model that has learnt from held-out texts of the task alone (dev and test), none
-of which any method has seen; and the share of texts whose class a classifier confirms that was fine-tuned on the full
-data from a seed of its own. Writes benchmarks/results/text_quality_TASK.json.
+Perplexity per token under a language model that has learnt from held-out texts of the task alone (dev and test), from
+which no method selects or learns to write; and the share of texts whose class a classifier confirms that was fine-tuned
+on the full data from a seed of its own. Writes benchmarks/results/text_quality_TASK.json.
 """
 
 import argparse

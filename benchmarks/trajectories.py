@@ -110,7 +110,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/trajectories"))
     args = parser.parse_args()
     task = dilm.load_task(args.task)
-    wanted = {"pool": {"selection": "kernel", "fluent_share": 0.5}, "dpc": args.dpc, "output_dir": None}
+    wanted = {
+        "pool": {"selection": "kernel", "fluent_share": 0.5, "shared": False},
+        "dpc": args.dpc,
+        "output_dir": None,
+    }
     config, _ = load_config("embedded", args.run / "config.yaml", wanted)
     work = Workspace(task, config, args.run, Reporter(quiet=False))
     learner, folder = work.learner(), args.folder / task.name

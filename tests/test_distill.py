@@ -16,10 +16,12 @@ import dilm
 from dilm import InputError, run_folder
 from dilm.config import DistillConfig
 from dilm.errors import GenerationError
+from dilm.evaluation.fine_tuning import FineTuning
 from dilm.locks import locked
 from dilm.models import offline
 from dilm.pipeline import prepare
 from dilm.progress import Reporter
+from dilm.report.command import command
 from dilm.reviews import generate
 from dilm.verbs import distill_settings
 from dilm.workspace import Workspace
@@ -379,25 +381,38 @@ def test_an_unfinished_folder_is_no_run(tmp_path):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_path, shared):
-    changes = {"pool": {"tries": 3, "shared": shared, "selection": "herding"}, "evaluation": {"max_steps": 4}}
+def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_path, monkeypatch, shared):
+    def by_hash(learner, training_set, held_out, seed):
+        """Right on more or fewer of the texts, by the texts of the set."""
+        right = np.arange(len(held_out.labels)) < int(training_set.content[:2], 16) * len(held_out.labels) / 256
+        return np.where(right, held_out.labels, 1 - held_out.labels)
+
+    monkeypatch.setattr(FineTuning, "predict", by_hash)
+    changes = {"pool": {"tries": 3, "shared": shared, "parts": 2, "selection": "herding", "texts_per_dpc": 12}}
     run = tiny_run(task, hub_models, tmp_path / "run", **changes)
-    tries = run.output_dir / "checkpoints" / "tries"
-    lines = [path.read_text() for path in (run.output_dir / "checkpoints" / "tries_on_dev").glob("rows-*.jsonl")]
+    checkpoints = run.output_dir / "checkpoints"
+    lines = [path.read_text() for path in (checkpoints / "tries_on_dev").glob("rows-*.jsonl")]
     rows = [json.loads(line) for text in lines for line in text.splitlines()]
     assert sorted({(row["dpc"], row["set"]) for row in rows}) == [(dpc, n) for dpc in (2, 3) for n in range(6)]
+    chosen = []
     for dpc in (2, 3):
         scores = {row["set"]: row["accuracy"] for row in rows if row["dpc"] == dpc}
-        texts = {n: (tries / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(6)}
+        texts = {n: (checkpoints / "tries" / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(6)}
         kept = [(run.output_dir / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(2)]
-        best = sorted(sorted(range(6), key=lambda n: -scores[n])[:2])
-        assert kept == [texts[n] for n in best]
-    assert not (run.output_dir / "dpc_2" / "dataset_2.jsonl").exists()
+        chosen += sorted(sorted(range(6), key=lambda n: -scores[n])[:2])
+        assert kept == [texts[n] for n in chosen[-2:]]
+    assert chosen != [0, 1, 0, 1], "not the first ones"
     finished = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
-    shutil.rmtree(run.output_dir / "dpc_2")
+    for gone in ("dpc_2", "dpc_3", "checkpoints/tries/dpc_3", "checkpoints/tries/dpc_2/dataset_4.jsonl"):
+        place = run.output_dir / gone
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
     tiny_run(task, hub_models, tmp_path / "run", resume_from_checkpoint=True, **changes)
     again = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
     assert again == finished, "the same sets, and no run is made twice"
+    with pytest.raises(InputError, match=r"evaluation\.max_steps"):  # by which the tries were judged
+        tiny_run(
+            task, hub_models, tmp_path / "run", resume_from_checkpoint=True, **changes, evaluation={"max_steps": 3}
+        )
 
 
 def test_a_run_goes_on_without_its_settings_being_given_again(run, tmp_path):
@@ -413,3 +428,15 @@ def test_a_run_goes_on_without_its_settings_being_given_again(run, tmp_path):
         assert distill_settings("distill", ["--resume", "--output-dir", str(folder), *others])[0].preset == "embedded"
     (folder / "config.yaml").write_text("someone: else")
     assert distill_settings("distill", ["--resume", "--output-dir", str(folder)])[0].config is None
+
+
+def test_a_run_from_before_a_setting_goes_on_with_what_was_done_then(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.output_dir, folder)
+    record = yaml.safe_load((folder / "config.yaml").read_text()) | {"preset": "embedded"}
+    del record["pool"]["shared"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(record))
+    for options in (["--resume", "--output_dir", str(folder)], ["--config", str(folder / "config.yaml")]):
+        _, parsed, given = distill_settings("distill", options)
+        assert not parsed.pool.shared and "pool" not in given
+    assert "--pool.no-shared" in command(record | {"task": "mine.csv"})

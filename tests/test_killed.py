@@ -53,6 +53,7 @@ POINTS = {
         "checkpoints/stage_2_steps/step_9",
         "pool.parquet",
         "dpc_2/dataset_0.jsonl",
+        "dpc_2/dataset_1.jsonl",
         "checkpoints/evaluation/rows-0.jsonl",
         "checkpoints/evaluation/rows-1.jsonl",
     ],
@@ -65,6 +66,7 @@ def test_killed_in_every_stage_and_resumed_equals_left_alone(hub_models, tmp_pat
     generator, learner = hub_models
     values = json.loads(json.dumps({**SETTINGS, "generator": generator, "learner": learner}))
     values["gradient_matching"]["learners"] = learners
+    values["pool"] |= {"shared": True, "parts": 2}
     settings = tmp_path / "settings.yaml"
     settings.write_text(yaml.safe_dump(values))
     alone, killed = tmp_path / "alone", tmp_path / "killed"

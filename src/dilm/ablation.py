@@ -105,6 +105,7 @@ def _variant(
     with tracked(work):
         generator = stages.gradient_matching(work, stages.language_modeling(work), learner)
     stages.select_sets(work, stages.write_texts(work, generator, learner), learner)
+    stages.keep_best_sets(work, learner)
     return work
 
 

@@ -116,7 +116,7 @@ class PoolConfig:
     """Whether the pools of all sets are one, from which each set is selected (by most methods from a random half)."""
     tries: int = 1
     """Sets selected for every set that is kept: with several, those stay on which a fine-tuned learner does best on
-    dev, by the recipe of the evaluation."""
+    dev, by the recipe of the evaluation: one more fine-tuning a seed for every try."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
     fluent_share: float = 1.0
@@ -213,7 +213,9 @@ class DistillConfig:
 
 
 NOT_SETTINGS = ("preset", "versions", "task_fingerprint")
-"""Keys of a run's config.yaml that describe the run and cannot be set."""
+"""Keys of a run's config.yaml that describe the run and cannot be set; it can be given back all the same."""
+RECORD = {"preset", "task_fingerprint"}
+"""Keys by which a run's config.yaml is known."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -235,7 +237,10 @@ def load_config(
     text = (resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
     layers = [(f"preset {preset}", yaml.safe_load(text) or {})]
     if file is not None:
-        layers.append((str(file), _read_yaml(Path(file))))
+        values = _read_yaml(Path(file))
+        if values.keys() >= RECORD:  # all settings of a run: what it has not did not exist, and had its default
+            layers.clear()
+        layers.append((str(file), {key: value for key, value in values.items() if key not in NOT_SETTINGS}))
     layers.append(("given", overrides or {}))
     config = DistillConfig()
     origins = {key: "default" for key in flatten(config)}
@@ -266,9 +271,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values or {}, dict):
         raise InputError(f"{path} must hold keys and values, found a {type(values).__name__}")
-    values = values or {}
-    # A run's own config.yaml can be given back.
-    return {key: value for key, value in values.items() if key not in NOT_SETTINGS}
+    return values or {}
 
 
 def _updated(config: Any, values: dict[str, Any], where: str, prefix: str = "") -> Any:

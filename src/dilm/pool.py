@@ -201,10 +201,11 @@ def write_selected(
 ) -> Iterator[Path]:
     """The sets (number, dpc) that are wanted, each selected from these rows and written; yields the files.
 
-    The rows are the pool of one set, or with `shared` those of all.
+    The rows are the pool of one set, or with `shared` those of all. What the candidates are depends on the pool alone,
+    not on what is wanted of it: a resumed selection goes on among the same.
     """
-    seed = derived_seed(config.seed, "selection", wanted[0][0])
-    found = candidates_by_size(rows, [dpc for _, dpc in wanted], config, task, learner, seed)
+    pool = 0 if config.pool.shared else wanted[0][0] % config.sets
+    found = candidates_by_size(rows, config.dpc, config, task, learner, derived_seed(config.seed, "selection", pool))
     for number, dpc in wanted:
         chosen = choose(found[dpc], dpc, config, derived_seed(config.seed, "selection", number), reference)
         path = set_path(folder, dpc, number)

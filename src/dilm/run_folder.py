@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 
-from .config import DistillConfig, flatten
+from .config import RECORD, DistillConfig, flatten
 from .durable import sweep, whole_file, write_text
 from .errors import InputError
 from .locks import locked
@@ -96,6 +96,9 @@ MAY_DIFFER = (
 )
 """Settings that a run may go on with other values of: they change no set, and evaluation runs what is missing."""
 
+JUDGES = {f"evaluation.{name}" for name in ("learning_rate", "max_steps", "warmup_steps", "seeds")}
+"""Those of them that do change the sets where several tries are judged (pool.tries)."""
+
 MADE = ("generator", "pool.parquet", "dpc_*", "overlap.json", "results.json")
 """What the stages of a run leave beside its checkpoints."""
 
@@ -145,7 +148,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
     """What the folder's config.yaml holds, if a run wrote it: many a project has a file of that name."""
     known = folder / "config.yaml"
     there = read_record(known) if known.exists() else None
-    return there if isinstance(there, dict) and {"preset", "task_fingerprint"} <= there.keys() else None
+    return there if isinstance(there, dict) and there.keys() >= RECORD else None
 
 
 def _is_begun(folder: Path) -> bool:
@@ -193,6 +196,7 @@ def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) ->
     may_differ = {*MAY_DIFFER, *(key for key in there if key.startswith("versions."))}
     # A setting that did not exist when the run began had, in effect, its default.
     there = flatten(plain(dataclasses.asdict(DistillConfig()))) | there
+    may_differ -= JUDGES if there["pool.tries"] != 1 else set()
     differing = [key for key in {**there, **now} if there.get(key) != now.get(key) and key not in may_differ]
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {now.get(key)} now" for key in differing[:5])

@@ -42,7 +42,7 @@ from .workspace import Workspace
 
 Record = dict[str, float]
 DEV_TEXTS = 2000
-"""Dev texts, at most, on which the full-data classifier is checked."""
+"""Dev texts, at most, on which the full-data classifier is checked, and tries for a set are judged."""
 
 
 def rehearse(work: Workspace, learner: Learner) -> None:
@@ -215,7 +215,7 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
 
 
 def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
-    """From every set's pool, for every size (section 3.3); features are the pretrained learner's."""
+    """For every set and size, from its own pool or all of them (section 3.3); features are the pretrained learner's."""
     config, folder = work.config, _selected_folder(work)
     count = config.sets * config.pool.tries
     todo = [(s, d) for s in range(count) for d in config.dpc if not set_path(folder, d, s).exists()]

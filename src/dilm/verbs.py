@@ -26,7 +26,7 @@ from .arguments import (
     ReportArguments,
     SelectArguments,
 )
-from .config import RecipeConfig, check_numbers, flatten, load_config
+from .config import RECORD, RecipeConfig, check_numbers, flatten, load_config, preset_names
 from .errors import InputError
 from .parsing import completion, parse
 from .parsing import values as shallow
@@ -39,8 +39,8 @@ def distill_settings(verb: str, arguments: list[str]) -> tuple[argparse.Namespac
     """Preset and file, all options, and those that were given, as nested keywords."""
     # The preset and the file decide the defaults of all other options, so they are read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in ("--preset", "--config", "--output-dir"):
-        first.add_argument(option)
+    for options in (["--preset"], ["--config"], ["--output-dir", "--output_dir"]):
+        first.add_argument(*options)
     first.add_argument("--resume", action="store_true")
     chosen, _ = first.parse_known_args(arguments)
     if chosen.resume and chosen.output_dir and not (chosen.preset or chosen.config):
@@ -64,7 +64,7 @@ def recorded_settings(record: Path) -> tuple[str | None, str | None]:
         there = yaml.safe_load(record.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):  # told when the folder is opened
         return None, None
-    if not isinstance(there, dict) or not {"preset", "task_fingerprint"} <= there.keys():
+    if not isinstance(there, dict) or not there.keys() >= RECORD or there["preset"] not in preset_names():
         return None, None
     return there["preset"], str(record)
 

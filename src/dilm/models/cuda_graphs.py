@@ -32,12 +32,16 @@ def recorded_loss(
     model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, bf16: bool
 ) -> Callable[[], Tensor] | None:
     """The summed loss on this batch, differentiable, as a graph of its own; None if the model cannot be recorded."""
-    names = list(inputs)
-    loss: Any = SummedLoss(model, bf16, names)
+    loss: Any = SummedLoss(model, bf16, list(inputs))
     values = (labels, *inputs.values())
+    stream = torch.cuda.current_stream()
     try:
         recorded: Any = torch.cuda.make_graphed_callables(loss, values, allow_unused_input=True)
     except RuntimeError as error:  # it looks at values on the way: nothing that a graph could do
+        torch.cuda.set_stream(stream)
+        random: Any = torch.cuda.default_generators[labels.device.index or 0]  # it believes that it is being recorded
+        fresh: Any = torch.Generator(labels.device)
+        random.graphsafe_set_state(fresh.graphsafe_get_state())
         reason = " ".join(str(error).split())[:200]
         warnings.warn(f"no CUDA graph of {type(model).__name__}, which takes longer: {reason}", stacklevel=2)
         return None

@@ -71,6 +71,7 @@ class Learner:
         inside = set(self.encoder.modules())
         self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
         self.output_layer = self._find_output_layer()
+        self._can_be_recorded = True  # as a CUDA graph, until one attempt has failed
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @classmethod
@@ -304,10 +305,12 @@ class Learner:
 
     def _recorded(self, batch: Batch, dropout: RandomStream) -> Callable[[], Tensor] | Literal[False]:
         """The step on a batch of one group as a CUDA graph, where there can be one."""
-        if self.device.type != "cuda" or len(batch) > 1:
+        if self.device.type != "cuda" or len(batch) > 1 or not self._can_be_recorded:
             return False
         with dropout:
-            return recorded_loss(self.model, *batch[0], bf16=self.bf16) or False
+            recorded = recorded_loss(self.model, *batch[0], bf16=self.bf16)
+        self._can_be_recorded = recorded is not None
+        return recorded or False
 
 
 def _portions(batch: Batch, most_tokens: int) -> list[Batch]:

@@ -43,8 +43,8 @@ def process_state() -> PartialState:
 def process_device() -> torch.device:
     """Where this process computes: its own GPU, or one that it shares where processes are more than GPUs."""
     state, device = process_state(), default_device()
-    if device.type != "cuda":
-        return device
+    if state.num_processes == 1 or device.type != "cuda":
+        return state.device or device
     device = torch.device("cuda", state.local_process_index % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device

@@ -22,7 +22,9 @@ def command(config: dict[str, Any]) -> str | None:
     words = ["dilm", "distill", config["task"]]
     if known and config["preset"] != "embedded":
         words += ["--preset", config["preset"]]
-    for key, value in flatten({key: value for key, value in config.items() if key not in NOT_SETTINGS}).items():
+    # A setting that did not exist when the run was made had its default.
+    given = plain | flatten({key: value for key, value in config.items() if key not in NOT_SETTINGS})
+    for key, value in given.items():
         value = tuple(value) if isinstance(value, list) else value
         if key == "task" or value == defaults.get(key):
             continue
