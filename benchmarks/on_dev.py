@@ -1,6 +1,6 @@
 """Which sets are better? Asked of the dev split, never of test: for choosing methods, settings and sets.
 
-    torchrun --nproc-per-node 12 benchmarks/on_dev.py path/to/sst2 one=runs/one other=runs/other --sets 10
+    torchrun --nproc-per-node 2 benchmarks/on_dev.py path/to/sst2 one=runs/one other=runs/other --sets 10
 
 Trains the learners on the first N sets of each folder by the paper's recipe, tests them on the dev split, and writes
 the comparison to benchmarks/results/on_dev_TASK.json. Can be interrupted and called again. Sets that were themselves

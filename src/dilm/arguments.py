@@ -95,7 +95,7 @@ class EvaluateArguments(RecipeConfig):
     max_length: int = 128
     """Tokens of a text, or pair, that an encoder reads."""
     num_processes: int = 1
-    """Processes on this machine that share the runs: as many as CPU cores; several may share a GPU."""
+    """Processes on this machine that share the runs: as many as GPUs, or as CPU cores."""
     bf16: YesNo = None
     """Compute in bfloat16; by default where the processor does it natively."""
     quiet: Flag = False

@@ -21,10 +21,10 @@ from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet, read_sets
 from .locks import locked
-from .models.compute import native_bf16
+from .models.compute import default_device, native_bf16
 from .models.loading import check_model
 from .models.offline import OFFLINE
-from .models.processes import of_the_first, own_share, process_device, process_state
+from .models.processes import of_the_first, own_share, process_state
 from .progress import LogFormat, Reporter
 from .run_folder import plain, versions
 from .task import Task, load_task
@@ -67,7 +67,7 @@ def evaluate(
             check_model(source, f"learner {kind}", lambda _: True)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded)
-    device = process_device()
+    device = state.device or default_device()
     made = make_learners(
         learners,
         loaded,

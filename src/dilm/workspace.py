@@ -19,11 +19,11 @@ from .durable import whole_file, write_json
 from .evaluation.learners import make_learners
 from .evaluation.protocol import Evaluator
 from .evaluation.training_sets import method_name
-from .models.compute import derived_seed, native_bf16, peak_memory, release_memory
+from .models.compute import default_device, derived_seed, native_bf16, peak_memory, release_memory
 from .models.generator import Generator
 from .models.learner import Learner
 from .models.offline import OFFLINE
-from .models.processes import process_device, process_state
+from .models.processes import process_state
 from .progress import Reporter
 from .task import Task
 from .training.checkpoints import Checkpoints
@@ -40,7 +40,7 @@ class Workspace:
     def __init__(self, task: Task, config: DistillConfig, folder: Path, reporter: Reporter):
         self.task, self.config, self.folder, self.reporter = task, config, folder, reporter
         self.checkpoints = folder / "checkpoints"
-        self.device = process_device()
+        self.device = process_state().device or default_device()
         self.bf16 = native_bf16(self.device) if config.bf16 is None else config.bf16
         self.processes = process_state()
         self.trackers: Sequence[GeneralTracker] = ()

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from ..errors import InputError
 from ..task import TextInput
 from .batching import group_cost, length_groups, runs_within, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
-from .cuda_graphs import recorded_loss
 from .loading import load_pretrained
 from .offline import resolve
 
@@ -71,7 +70,6 @@ class Learner:
         inside = set(self.encoder.modules())
         self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
         self.output_layer = self._find_output_layer()
-        self._can_be_recorded = True  # as a CUDA graph, until one attempt has failed
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @classmethod
@@ -274,20 +272,11 @@ class Learner:
     ) -> Iterator[float]:
         """Train on labelled batches for `config.max_steps`; an iterator that yields each step's loss."""
         optimizer, scheduler = make_optimizer(list(self.model.parameters()), config, config.max_steps)
-        dropout, before, recorded = RandomStream(seed), None, None
+        dropout = RandomStream(seed)
         for _, batch in zip(range(config.max_steps), batches, strict=False):
             self.model.train()
             count, total = sum(len(labels) for _, labels in batch), 0.0
-            if batch is not before:
-                before, recorded = batch, None
-            elif recorded is None:  # the same batch a second time: so it goes on
-                recorded = self._recorded(batch, dropout)
-            if recorded:
-                with dropout:
-                    loss = recorded() / count
-                    loss.backward()
-                total = loss.detach()
-            for run in [] if recorded else _portions(batch, tokens_at_once(self.device)):
+            for run in _portions(batch, tokens_at_once(self.device)):
                 with dropout, autocast(self.device, self.bf16):  # one context: weights are cast once for its groups
                     logits = torch.cat([self.model(**inputs).logits.float() for inputs, _ in run])
                     targets = torch.cat([labels for _, labels in run])
@@ -302,15 +291,6 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
             self.model.eval()
             yield float(total)
-
-    def _recorded(self, batch: Batch, dropout: RandomStream) -> Callable[[], Tensor] | Literal[False]:
-        """The step on a batch of one group as a CUDA graph, where there can be one."""
-        if self.device.type != "cuda" or len(batch) > 1 or not self._can_be_recorded:
-            return False
-        with dropout:
-            recorded = recorded_loss(self.model, *batch[0], bf16=self.bf16)
-        self._can_be_recorded = recorded is not None
-        return recorded or False
 
 
 def _portions(batch: Batch, most_tokens: int) -> list[Batch]:

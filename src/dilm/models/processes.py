@@ -27,27 +27,12 @@ PATIENCE = datetime.timedelta(days=1)
 
 
 def process_state() -> PartialState:
-    """Which of how many processes this is (--num-processes, accelerate launch, torchrun); one of one by default.
-
-    More processes than GPUs share them (`process_device`) and talk through the CPU: small models leave most of a GPU
-    idle, and NCCL wants one of its own for every process.
-    """
+    """Which of how many processes this is (--num-processes, accelerate launch, torchrun); one of one by default."""
     meeting: dict[str, Any] = {}
     if place := os.environ.get(RENDEZVOUS):
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         meeting = {"init_method": Path(place).as_uri(), "rank": rank, "world_size": size}
-    shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > max(1, torch.cuda.device_count())
-    return PartialState(cpu=shared or default_device().type == "cpu", timeout=PATIENCE, **meeting)
-
-
-def process_device() -> torch.device:
-    """Where this process computes: its own GPU, or one that it shares where processes are more than GPUs."""
-    state, device = process_state(), default_device()
-    if state.num_processes == 1 or device.type != "cuda":
-        return state.device or device
-    device = torch.device("cuda", state.local_process_index % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
+    return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 
 def own_share(items: Sequence[T]) -> list[T]:
@@ -75,11 +60,11 @@ def gathered_rows(own: Tensor, count: int) -> Tensor:
     if number == 1:
         return own.detach()
     size = -(-count // number)  # shares differ by one at most: all are padded to the largest
-    padded = own.new_zeros(size, *own.shape[1:], device=process_state().device)
+    padded = own.new_zeros(size, *own.shape[1:])
     padded[: len(own)] = own.detach()
     parts = [torch.empty_like(padded) for _ in range(number)]
     torch.distributed.all_gather(parts, padded)
-    return torch.stack(parts, 1).flatten(0, 1)[:count].to(own.device)
+    return torch.stack(parts, 1).flatten(0, 1)[:count]
 
 
 def any_process(flag: bool) -> bool:
@@ -103,7 +88,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter], *figures: Tensor) ->
     tensors = [p.grad for p in parameters if p.grad is not None] + [figure.data for figure in figures]
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         group = [tensor for tensor in tensors if tensor.dtype == dtype]
-        flat = torch.cat([tensor.flatten() for tensor in group]).to(process_state().device)
+        flat = torch.cat([tensor.flatten() for tensor in group])
         torch.distributed.all_reduce(flat)
         for tensor, total in zip(group, flat.split([t.numel() for t in group]), strict=True):
             tensor.copy_(total.view_as(tensor))

@@ -36,12 +36,7 @@ PASSES = 3
 
 
 def kernel(
-    features: np.ndarray,
-    labels: np.ndarray,
-    k: int,
-    seed: int,
-    reference: Reference | None = None,
-    ridge: float = RIDGE,
+    features: np.ndarray, labels: np.ndarray, k: int, seed: int, reference: Reference | None = None
 ) -> np.ndarray:
     """k texts of every class that together minimise the ridge loss on the reference; classes take turns.
 
@@ -51,7 +46,7 @@ def kernel(
     groups = class_rows(labels, k)
     sizes = [max(k, min(CANDIDATES, (len(rows) + 1) // 2)) for rows in groups]
     pools = [np.sort(random.permutation(rows)[:size]) for rows, size in zip(groups, sizes, strict=True)]
-    search = RidgeSearch(features[np.concatenate(pools)], labels[np.concatenate(pools)], whole, ridge)
+    search = RidgeSearch(features[np.concatenate(pools)], labels[np.concatenate(pools)], whole)
     starts = np.cumsum([0, *map(len, pools)])
     members = [np.arange(a, b) for a, b in itertools.pairwise(starts)]
     for _ in range(k):
