@@ -402,6 +402,7 @@ def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_p
         chosen += sorted(sorted(range(6), key=lambda n: -scores[n])[:2])
         assert kept == [texts[n] for n in chosen[-2:]]
     assert chosen != [0, 1, 0, 1], "not the first ones"
+    assert "Of 3 selections for every set" in (run.output_dir / "README.md").read_text()
     finished = {path: path.read_text() for path in sorted(run.output_dir.rglob("*.jsonl"))}
     for gone in ("dpc_2", "dpc_3", "checkpoints/tries/dpc_3", "checkpoints/tries/dpc_2/dataset_4.jsonl"):
         place = run.output_dir / gone

@@ -190,10 +190,14 @@ def _shown_learner(name: str) -> str:
 def _provenance(facts: Facts) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     sizes = ", ".join(f"{split} {number:,}" for split, number in facts["split_sizes"].items())
+    tried = (
+        f"- Of {facts['tries']} selections for every set, those that a fine-tuned learner did best with on dev texts"
+    )
     return [
         f"- Source: {plain(shown_place(facts['source']))} ({sizes} texts; test texts were used for the table alone)",
         f"- Generator: {plain(shown_place(facts['generator']))}; learner: {plain(shown_place(facts['learner']))}; "
         f"preset {plain(facts['preset'])}, seed {facts['seed']}",
+        *([tried] if facts["tries"] > 1 else []),
         f"- Versions: {versions}",
         "- Every setting: `config.yaml`, which `dilm distill --config config.yaml` runs again; every figure: "
         "`results.json`",

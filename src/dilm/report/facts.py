@@ -52,6 +52,7 @@ def run_facts(run: Run) -> Facts:
         "texts": texts,
         "has_pairs": any("text_pair" in row for rows in texts.values() for row in rows),
         "overlap": overlap and {**overlap, "nearest": nearest_pairs(texts)},
+        "tries": config["pool"].get("tries", 1),
         "command": command(config),
         "configuration": (run.output_dir / "config.yaml").read_text(encoding="utf-8"),
     }
