@@ -15,7 +15,7 @@ from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent
-OURS = {"dilm", "dilm-3-parts", "dilm-minilm"}
+OURS = {"dilm"}
 RIVALS = ("dilm-published", "k-centers", "kernel")
 
 
