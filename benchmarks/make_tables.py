@@ -30,7 +30,8 @@ def differences(pairs: list[dict]) -> str:
             for dpc in sizes:
                 pair = next((p for p in pairs if p["dpc"] == dpc and {p["method"], p["other"]} == {own, rival}), None)
                 cells.append("" if pair is None else _signed(pair, own))
-            lines.append(f"| {own} - {rival} | {' | '.join(cells)} |")
+            if any(cells):
+                lines.append(f"| {own} - {rival} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
