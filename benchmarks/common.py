@@ -19,7 +19,7 @@ def write_result(path: str | Path, figures: dict) -> None:
     source = {
         "command": "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *map(_place, sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d"),
-        "commit": os.environ.get("GIT_COMMIT") or found,
+        "commit": os.environ.get("GIT_COMMIT") or found,  # a copy on another machine may have no .git
         "machine": ", ".join([*gpu, _processor(), f"{os.cpu_count()} cores"]),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -30,7 +30,7 @@ def way(argument: str, run: Path, sizes: list[int]) -> tuple[str, DistillConfig]
     pairs = [one.partition(":") for one in settings.split(",") if one]
     own = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     pool = {"texts_per_dpc": own["pool"]["texts_per_dpc"]} | {key: yaml.safe_load(value) for key, _, value in pairs}
-    kept = {key: own[key] for key in ("learner", "learner_max_length", "generator_max_length", "seed")}
+    kept = {key: own[key] for key in ("sets", "learner", "learner_max_length", "generator_max_length", "seed")}
     return name, load_config("embedded", None, {"pool": pool, "dpc": sizes} | kept)[0]
 
 
@@ -53,22 +53,8 @@ def main() -> None:
     for name, config in ways.items():
         folder = args.output_dir / name
         todo = [(n, d) for n in range(args.sets) for d in args.dpc if not set_path(folder, d, n).exists()]
-        groups = [todo] if config.pool.shared else [[one for one in todo if one[0] == n] for n in range(args.sets)]
-        files = (
-            path
-            for wanted in groups
-            if wanted
-            for path in pools.write_selected(
-                folder,
-                [row for row in rows if config.pool.shared or row["set"] == wanted[0][0]],
-                wanted,
-                config,
-                task,
-                learner,
-                reference,
-            )
-        )
-        for _ in reporter.track(files, f"selection, {name}", len(todo)):
+        writing = pools.write_selected(folder, rows, todo, config, task, learner, reference)
+        for _ in reporter.track(writing, f"selection, {name}", len(todo)):
             pass
 
 

@@ -84,17 +84,15 @@ def write_sets(work: Workspace, learner: Learner, source: Path, folder: Path, se
     task, config = work.task, work.config
     generator = work.generator(source)
     work.become_judge(learner)
-    rows = [[] for _ in range(sets)]
-    for block in pools.pool_blocks(task, dataclasses.replace(config, sets=sets)):
+    rows, config = [], dataclasses.replace(config, sets=sets)
+    for block in pools.pool_blocks(task, config):
         texts = dict(pools.write_block(generator, task, config, block))
-        rows[block.number] += pools.block_rows(texts, block, generator, learner)
+        rows += pools.block_rows(texts, block, generator, learner)
     texts, labels = real_sample(task, max(config.dpc), work.seed("coresets"))
     reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
-    for number in range(sets):
-        marked = pools.with_new_words(rows[number], task)
-        wanted = [(number, dpc) for dpc in config.dpc]
-        list(pools.write_selected(folder, marked, wanted, config, task, learner, reference))
+    wanted = [(number, dpc) for number in range(sets) for dpc in config.dpc]
+    list(pools.write_selected(folder, pools.with_new_words(rows, task), wanted, config, task, learner, reference))
 
 
 def main() -> None:

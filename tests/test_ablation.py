@@ -16,6 +16,7 @@ def ablation(task, hub_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation") / "out"
     settings = TINY | {"dpc": (2,), "generator": hub_models[0], "learner": hub_models[1], "output_dir": str(folder)}
     settings["evaluation"] = TINY["evaluation"] | {"learners": ("probe",)}
+    settings["pool"] = TINY["pool"] | {"tries": 2}
     return folder, settings, dilm.ablate(task, preset="fast", quiet=True, **settings)
 
 
@@ -41,6 +42,8 @@ def test_variants_share_stage_1_and_differ_after_it(ablation):
     tuned = {name: weights(name, "generator") for name in names}
     assert tuned["no-selection"] == tuned["dilm"] and tuned["vanilla-LM"] == weights("dilm", "checkpoints/stage_1")
     assert len(set(tuned.values())) == len(names) - 1
+    tried = {name for name in names if (folder / name / "checkpoints/tries_on_dev").exists()}
+    assert tried == {*names} - {"no-selection"}, "choosing among tries is selection too"
 
 
 def test_an_ablation_goes_on_where_it_was(ablation, task):

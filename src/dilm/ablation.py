@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dilm": {},
     "random teacher": {"gradient_matching": {"teacher": "random"}},
     "random mini-batches": {"gradient_matching": {"minibatches": "random"}},
-    "no selection": {"pool": {"selection": "random"}},
+    "no selection": {"pool": {"selection": "random", "tries": 1}},
     "distribution matching": {"gradient_matching": {"objective": "distribution"}},
     "Gumbel softmax": {"gradient_matching": {"objective": "gumbel"}},
     "vanilla LM": {"gradient_matching": {"max_steps": 0}},

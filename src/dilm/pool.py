@@ -199,19 +199,25 @@ def write_selected(
     learner: Learner,
     reference: Reference | None = None,
 ) -> Iterator[Path]:
-    """The sets (number, dpc) that are wanted, each selected from these rows and written; yields the files.
+    """The sets (number, dpc) that are wanted, each selected from its pool and written; yields the files.
 
-    The rows are the pool of one set, or with `shared` those of all. What the candidates are depends on the pool alone,
-    not on what is wanted of it: a resumed selection goes on among the same.
+    A set's pool are the rows of that set (further tries begin again with the first), with `shared` all. What the
+    candidates are depends on the pool alone, not on what is wanted of it: a resumed selection goes on among the same.
     """
-    pool = 0 if config.pool.shared else wanted[0][0] % config.sets
-    found = candidates_by_size(rows, config.dpc, config, task, learner, derived_seed(config.seed, "selection", pool))
+    by_pool: dict[int, list[tuple[int, int]]] = {}
     for number, dpc in wanted:
-        chosen = choose(found[dpc], dpc, config, derived_seed(config.seed, "selection", number), reference)
-        path = set_path(folder, dpc, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
-        yield path
+        by_pool.setdefault(0 if config.pool.shared else number % config.sets, []).append((number, dpc))
+    for pool, own in by_pool.items():
+        members, seed = rows, derived_seed(config.seed, "selection", pool)
+        if not config.pool.shared:
+            members = [row for row in rows if row["set"] == pool]
+        found = candidates_by_size(members, config.dpc, config, task, learner, seed)
+        for number, dpc in own:
+            chosen = choose(found[dpc], dpc, config, derived_seed(config.seed, "selection", number), reference)
+            path = set_path(folder, dpc, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_set(path, [row_text(row) for row in chosen], [row["label"] for row in chosen], task.label_names)
+            yield path
 
 
 class Candidates(NamedTuple):

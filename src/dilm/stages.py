@@ -235,16 +235,9 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))
         reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(config.seed)
-
-    def select_all() -> Iterator[Path]:
-        for number in [None] if config.pool.shared else range(config.sets):
-            wanted = [one for one in todo if number in (None, one[0] % config.sets)]
-            members = [row for row in rows if number in (None, row["set"])]
-            if wanted:
-                yield from pools.write_selected(folder, members, wanted, config, work.task, learner, reference)
-
+    writing = pools.write_selected(folder, rows, todo, config, work.task, learner, reference)
     with work.timed("selection"):
-        for _ in work.reporter.track(select_all(), f"selection, {config.pool.selection}", len(todo)):
+        for _ in work.reporter.track(writing, f"selection, {config.pool.selection}", len(todo)):
             pass
 
 
