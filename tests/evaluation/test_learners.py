@@ -209,7 +209,7 @@ def test_the_network_from_scratch_reads_a_set_of_one_batch_once_and_others_batch
     (learner,) = make_learners(
         [f"scratch:{hub_models[1]}"], task, RecipeConfig(), max_length=32, bf16=False, device=CPU
     )
-    one, other = (learner.learner.batch(["Good.", "Bad day."], labels) for labels in ([0, 1], [1, 0]))
+    one, other = (learner.learner.padded_batch(["Good.", "Bad day."], labels) for labels in ([0, 1], [1, 0]))
     read = [(words, targets.tolist()) for words, targets in learner._prepared(iter([one, one, other]))]
     assert read[0][0] is read[1][0] and read[1][0] is not read[2][0]
     assert read[0][1] == read[1][1] != read[2][1]

@@ -189,7 +189,7 @@ def test_groups_of_similar_length_train_as_one_batch_does(learner, texts, monkey
     for cost in (0, 10_000):
         monkeypatch.setattr(batching, "GROUP_COST", {"cpu": cost})
         without_dropout(learner).reinitialize(0)
-        batch = learner.batch(chosen, labels)
+        batch = learner.padded_batch(chosen, labels)
         assert (len(batch) == 1) == (cost > 0)
         list(learner.train(itertools.repeat(batch), steps, seed=0))
         found.append(learner.predict(chosen))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -65,7 +65,7 @@ class FineTuning:
         encoded = learner.encode(training_set.texts)
         ids = {i for text in encoded for i in text["input_ids"]} | {int(learner.model.config.pad_token_id or 0)}
         with compact_embedding(learner.model, torch.tensor(sorted(ids), device=learner.device)) as decay:
-            batches = shuffled_batches(learner, encoded, training_set.labels, self.config.batch_size, seed)
+            batches = shuffled_batches(learner.batch, encoded, training_set.labels, self.config.batch_size, seed)
             for _ in learner.train(batches, self.config, seed=seed, after_step=decay.after_step):
                 pass
 
@@ -82,19 +82,19 @@ def optimization(config: OptimizationConfig) -> dict[str, Any]:
 
 
 def shuffled_batches(
-    learner: Learner, encoded: Encoded, labels: list[int], batch_size: int, seed: int
+    make: Callable[[Encoded, list[int]], Batch], encoded: Encoded, labels: list[int], batch_size: int, seed: int
 ) -> Iterator[Batch]:
     """Endless epochs over a small set, each in a new order; a set that fits into one batch is the same batch always."""
     random = np.random.default_rng(seed)
     if len(encoded) <= batch_size:
-        whole = learner.batch(encoded, labels)
+        whole = make(encoded, labels)
         while True:
             yield whole
     while True:
         order = random.permutation(len(encoded))
         for start in range(0, len(encoded), batch_size):
             rows = order[start : start + batch_size].tolist()
-            yield learner.batch([encoded[i] for i in rows], [labels[i] for i in rows])
+            yield make([encoded[i] for i in rows], [labels[i] for i in rows])
 
 
 MIN_FULL_DATA_STEPS = 50

@@ -110,7 +110,9 @@ class Scratch:
 
     def _train(self, network: WordConvolution, training_set: TrainingSet, seed: int) -> None:
         encoded = self.learner.encode(training_set.texts)
-        batches = shuffled_batches(self.learner, encoded, training_set.labels, self.config.batch_size, seed)
+        batches = shuffled_batches(
+            self.learner.padded_batch, encoded, training_set.labels, self.config.batch_size, seed
+        )
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
         for _, (words, targets) in zip(range(self.config.max_steps), self._prepared(batches), strict=False):
             nn.functional.cross_entropy(network(words), targets).backward()

@@ -22,10 +22,11 @@ from .batching import group_cost, length_groups, runs_within, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
 from .loading import load_pretrained
 from .offline import resolve
+from .packing import can_pack, logits_of, pack, packed_rows
 
 Encoded = list[dict[str, list[int]]]
 Batch = list[tuple[dict[str, Tensor], Tensor]]
-"""One training step: padded inputs and labels, on the learner's device, in groups of similar length."""
+"""One training step: inputs, packed or padded, and labels, on the learner's device, in groups that fit together."""
 
 
 class HeadView(NamedTuple):
@@ -178,7 +179,16 @@ class Learner:
         return {key: value.to(self.device) for key, value in batch.items()}
 
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
-        """A training batch of texts, or of what `encode` made of them, and their classes."""
+        """A training batch of texts, or of what `encode` made of them, and their classes: short texts share a row."""
+        encoded = self._encoded(texts)
+        if not can_pack(self.model) or not all(text["input_ids"] for text in encoded):  # a text without a first token
+            return self.padded_batch(encoded, labels)
+        targets = torch.as_tensor(labels, device=self.device)
+        groups = packed_rows([len(text["input_ids"]) for text in encoded], tokens_at_once(self.device))
+        return [(pack(encoded, rows, self.model), targets[[i for row in rows for i in row]]) for rows in groups]
+
+    def padded_batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
+        """The same with one row per text, in groups of similar length."""
         encoded = self._encoded(texts)
         lengths = [len(text["input_ids"]) for text in encoded]
         groups = length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
@@ -278,7 +288,7 @@ class Learner:
             count, total = sum(len(labels) for _, labels in batch), 0.0
             for run in _portions(batch, tokens_at_once(self.device)):
                 with dropout, autocast(self.device, self.bf16):  # one context: weights are cast once for its groups
-                    logits = torch.cat([self.model(**inputs).logits.float() for inputs, _ in run])
+                    logits = torch.cat([logits_of(self.model, inputs) for inputs, _ in run])
                     targets = torch.cat([labels for _, labels in run])
                     loss = nn.functional.cross_entropy(logits, targets, reduction="sum") / count
                 loss.backward()
@@ -295,7 +305,7 @@ class Learner:
 
 def _portions(batch: Batch, most_tokens: int) -> list[Batch]:
     """The groups of a batch in portions whose activations fit together."""
-    sizes = [inputs["attention_mask"].numel() for inputs, _ in batch]
+    sizes = [inputs.get("input_ids", inputs["attention_mask"]).numel() for inputs, _ in batch]
     portions, room = [], 0
     for group, size in zip(batch, sizes, strict=True):
         if size > room:
