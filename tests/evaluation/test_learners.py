@@ -7,6 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dilm import InputError
 from dilm.config import RecipeConfig
+from dilm.evaluation import scratch
 from dilm.evaluation.fine_tuning import FineTuning
 from dilm.evaluation.in_context import InContext
 from dilm.evaluation.learners import KINDS, make_learners, parse_learner
@@ -203,6 +204,16 @@ def test_the_network_from_scratch_is_a_convolution_over_words(task, hub_models):
             strongest.append(torch.nn.functional.conv1d(padded, kernel).amax(2)[0])
         slow = network.output((torch.cat(strongest) + network.bias).relu())
         assert torch.allclose(logits[row], slow, atol=1e-5)
+
+
+def test_the_network_from_scratch_predicts_alike_whether_held_out_texts_are_kept_or_not(task, hub_models, monkeypatch):
+    (learner,) = make_learners(
+        [f"scratch:{hub_models[1]}"], task, RecipeConfig(max_steps=5), max_length=32, bf16=False, device=CPU
+    )
+    chosen, test = TrainingSet("random", 1, 0, ["Good.", "Bad day."], [0, 1]), held_out(task, "test", 50)
+    first, again = (learner.predict(chosen, test, 0).tolist() for _ in range(2))
+    monkeypatch.setattr(scratch, "KEPT_TEXTS", 10)
+    assert first == again == learner.predict(chosen, held_out(task, "test", 50), 0).tolist()
 
 
 def test_the_network_from_scratch_reads_a_set_of_one_batch_once_and_others_batch_by_batch(task, hub_models):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import OptimizationConfig
 from ..models.compute import make_optimizer, seeded
-from ..models.learner import Batch, Encoded, Learner
+from ..models.learner import Batch, Learner
 from .fine_tuning import optimization, shuffled_batches
 from .training_sets import HeldOut, TrainingSet
 
@@ -22,6 +22,8 @@ LEARNING_RATE = 1e-3
 """Ten times that of fine-tuning: nothing here is pretrained but the embeddings, which stay as they are."""
 FILTERS = 32
 """Of each window size: enough for a few dozen texts, and a run takes half a second."""
+KEPT_TEXTS = 10_000
+"""So many held-out texts are kept as words between runs, some 50 MB; more are read again in every run."""
 
 
 class Words(NamedTuple):
@@ -50,15 +52,19 @@ class WordConvolution(nn.Module):
         self.output = nn.Sequential(nn.Dropout(0.5), nn.Linear(filters * len(self.WINDOWS), num_classes))
 
     def forward(self, batch: Words) -> Float[Tensor, "n c"]:
-        mapped = self.words(batch.different)
-        responses = [self._responses(mapped, *group) for group in batch.groups]
+        # One look-up for all groups: the gradient of each would fill a matrix of all words.
+        places = torch.cat([places.flatten() for places, _ in batch.groups])
+        mapped = nn.functional.embedding(places, self.words(batch.different))
+        shares = mapped.split([places.numel() for places, _ in batch.groups])
+        responses = [
+            self._responses(share.view(*mask.shape, -1) * mask[..., None])
+            for share, (_, mask) in zip(shares, batch.groups, strict=True)
+        ]
         return self.output((torch.cat(responses) + self.bias).relu())
 
-    def _responses(
-        self, mapped: Float[Tensor, "w f"], places: Int[Tensor, "n l"], mask: Float[Tensor, "n l"]
-    ) -> Float[Tensor, "n f"]:
+    def _responses(self, mapped: Float[Tensor, "n l f"]) -> Float[Tensor, "n g"]:
         """The strongest response of each filter to each text."""
-        maps = iter((nn.functional.embedding(places, mapped) * mask[..., None]).split(self.filters, dim=2))
+        maps = iter(mapped.split(self.filters, dim=2))
         strongest = []
         for size in self.WINDOWS:
             response = next(maps)
@@ -76,7 +82,7 @@ class Scratch:
     def __init__(self, name: str, learner: Learner, config: OptimizationConfig):
         self.name, self.learner = name, learner
         self.config = dataclasses.replace(config, learning_rate=LEARNING_RATE)
-        self._encoded: WeakKeyDictionary[HeldOut, Encoded] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[HeldOut, list[tuple[list[int], Words]]] = WeakKeyDictionary()
         words = learner.word_embeddings()
         self._words: Float[Tensor, "v d"] = words / words.std()
 
@@ -89,17 +95,24 @@ class Scratch:
         """Any set will do."""
 
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:
-        if held_out not in self._encoded:
-            self._encoded[held_out] = self.learner.encode(held_out.texts)
         with seeded(seed):
             network = WordConvolution(self._words.shape[1], self.learner.num_classes, FILTERS).to(self._words.device)
             self._train(network, training_set, seed)
         network.eval()
         predictions = np.empty(len(held_out.texts), np.int64)
         with torch.inference_mode():
-            for rows, batch in self.learner.padded_batches(self._encoded[held_out], 256):
-                predictions[rows] = network(self._by_words([batch])).argmax(1).cpu().numpy()
+            for rows, words in self._batches(held_out):
+                predictions[rows] = network(words).argmax(1).cpu().numpy()
         return predictions
+
+    def _batches(self, held_out: HeldOut) -> Iterable[tuple[list[int], Words]]:
+        """The texts to be tested in batches, with their places; some thousand are read once for all runs."""
+        if held_out in self._read:
+            return self._read[held_out]
+        batches = ((r, self._by_words([batch])) for r, batch in self.learner.padded_batches(held_out.texts, 256))
+        if len(held_out.texts) <= KEPT_TEXTS:
+            batches = self._read[held_out] = list(batches)
+        return batches
 
     def _by_words(self, groups: list[dict[str, Tensor]]) -> Words:
         ids = [group["input_ids"] for group in groups]
