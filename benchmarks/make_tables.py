@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/results/coresets_*.json into docs/benchmarks.md, below its marker.
+"""Put the tables of benchmarks/results/{ingredients,coresets}_*.json into docs/benchmarks.md, below its marker.
 
 python benchmarks/make_tables.py
 """
@@ -16,7 +16,33 @@ from dilm.report.comparison import overview_table
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent
 OURS = {"dilm"}
-RIVALS = ("dilm-published", "k-centers", "kernel")
+RIVALS = ("dilm-published", "vanilla-lm", "k-centers", "kernel")
+WAYS = {
+    "paper": "by K-centers from all texts of its pool, as in the paper",
+    "label": "from those that the classifier confirms",
+    "kernel": "by kernel",
+    "fluent": "from the fluent half",
+    "shared": "from the pools of all sets (`shared`)",
+    "joined": "of up to three parts: the default preset",
+    "real-k-centers": "real texts, by K-centers",
+    "real-kernel": "real texts, by kernel",
+}
+"""What selections.py was told, each way adding to the one before."""
+
+
+def ingredients(lines: list[dict]) -> str:
+    """What each ingredient of selection brings: way x learner and DPC, in percent."""
+    cells = {(line["learner"], line["dpc"], line["method"]): line for line in lines}
+    columns = sorted({(learner, dpc) for learner, dpc, _ in cells})
+    table = [
+        f"| chosen | {' | '.join(f'{learner}, {dpc}' for learner, dpc in columns)} |",
+        "|---|" + "---:|" * len(columns),
+    ]
+    for way, words in WAYS.items():
+        found = [cells[*column, way] for column in columns]
+        values = " | ".join(f"{100 * line['mean']:.1f} ± {100 * line['sd']:.1f}" for line in found)
+        table.append(f"| {words} | {values} |")
+    return "\n".join(table)
 
 
 def differences(pairs: list[dict]) -> str:
@@ -46,6 +72,10 @@ def _signed(pair: dict, own: str) -> str:
 def main() -> None:
     page = ROOT.parent / "docs" / "benchmarks.md"
     parts = [page.read_text(encoding="utf-8").split(MARKER)[0] + MARKER]
+    for path in sorted((ROOT / "results").glob("ingredients_*.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        head = f"### What each ingredient of selection brings: {facts['task']}, dev texts"
+        parts.append(f"{head}\n\n{ingredients(facts['lines'])}\n\nMade by {told(facts['source'])}.")
     for path in sorted((ROOT / "results").glob("coresets_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         for learner in dict.fromkeys(line["learner"] for line in facts["lines"]):
