@@ -94,6 +94,18 @@ def test_duplicates_and_texts_without_letters_go_and_the_size_of_the_set_bounds_
     assert kept(rows, 2, texts_per_dpc=2) == {"Good one", "other", "b"}
 
 
+def test_pairs_of_the_same_words_cannot_be_selected():
+    pairs = [
+        ("Is it big?", "is it big"),
+        ("Is it big?", "It is big."),
+        ("大きい。", "大きい"),
+        ("大きい。", "小さい。"),
+    ]
+    rows = [row(first, 1.0) | {"text_pair": second} for first, second in pairs]
+    found = candidates(rows, 4, config(keep="all"), 1)
+    assert [(r["text"], r["text_pair"]) for r in found] == [pairs[1], pairs[3]]
+
+
 def test_joined_candidates_are_of_one_class_and_every_text_is_in_as_many_as_it_has_parts(learner):
     rows = [row(f"a{i}", 1.0) for i in range(12)] + [row(f"b{i}!", 3.0, label=1, seen=1) for i in range(9)]
     found = join_texts(rows, 3, 100, learner, seed=0)

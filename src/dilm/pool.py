@@ -79,16 +79,22 @@ def block_rows(texts: dict[int, TextInput], block: Block, generator: Generator, 
 
 
 def usable(rows: Rows) -> Rows:
-    """Without exact duplicates (case and spacing aside) and near-empty texts (no letter or digit at all)."""
+    """Without exact duplicates (case and spacing aside), near-empty texts (no letter or digit at all) and pairs whose
+    texts are the same words: whatever their class, they teach nothing but that."""
     kept, seen = [], set()
     for row in rows:
         text = row_text(row)
         key = (row["label"], " ".join(str(text).lower().split()))
-        parts = (text,) if isinstance(text, str) else text
-        if key not in seen and all(any(ch.isalnum() for ch in part) for part in parts):
+        words = [_words(part) for part in ((text,) if isinstance(text, str) else text)]
+        if key not in seen and all(words) and (len(words) == 1 or words[0] != words[1]):
             seen.add(key)
             kept.append(row)
     return kept
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text in lower case, what is neither letter nor digit aside."""
+    return "".join(ch if ch.isalnum() else " " for ch in text.lower()).split()
 
 
 def with_shared_words(rows: Rows, task: Task, limit: int) -> Rows:
