@@ -9,6 +9,7 @@ from dilm.config import DistillConfig, PoolConfig
 from dilm.models.generator import Generator
 from dilm.overlap import WORD
 from dilm.pool import (
+    ALIKE,
     Block,
     as_sentence,
     candidates,
@@ -79,6 +80,16 @@ def test_texts_with_words_that_no_training_text_has_go_before_the_less_fluent_on
     three = {real[3], real[1].upper(), rows[0]["text"]}
     assert kept(marked, 3, known_words=True, fluent_share=0.5) == {*three, real[0]}
     assert kept(marked, 1, fluent_share=0.25) == {rows[0]["text"], real[0]}
+
+
+def test_fluency_of_pairs_is_judged_among_those_that_share_as_many_words():
+    """Near copies are all likelier than pairs of different words; half of each kind stays, the likelier half."""
+    copies = [row(f"is it {i} then", 1.0 + i / 1000) | {"text_pair": f"is it {i} now"} for i in range(2 * ALIKE)]
+    others = [row(f"where is {i}", 5.0 + i / 1000) | {"text_pair": f"why not {i}"} for i in range(ALIKE)]
+    rows = [dict(r) for r in np.random.default_rng(0).permutation(np.array(copies + others, dtype=object))]
+    found = candidates(rows, 1, config(keep="all", fluent_share=0.5, texts_per_dpc=1000), 1)
+    assert len([r for r in found if r["nll"] < 5]) == ALIKE
+    assert sorted(r["nll"] for r in found if r["nll"] >= 5) == [r["nll"] for r in others][: ALIKE // 2]
 
 
 def test_fluency_is_judged_among_texts_on_label():

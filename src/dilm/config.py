@@ -120,7 +120,8 @@ class PoolConfig:
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
     fluent_share: float = 1.0
-    """Of these, the share of each class that may be selected: the likeliest per token under the generator."""
+    """Of these, the share of each class that may be selected: the likeliest per token under the generator; pairs among
+    those that share about as many words."""
     known_words: bool = False
     """Whether texts with a word that no training text has come last in that order."""
     parts: int = 1

@@ -26,6 +26,8 @@ Rows = list[dict[str, Any]]
 
 BLOCK_TEXTS = 1024
 """Texts of a block at most: what an interruption loses, and what is shared between processes."""
+ALIKE = 50
+"""Pairs that share about as many words, among which a pair's fluency is judged."""
 LENGTH_SAMPLE = 2000
 """Training texts whose lengths tell how long texts of a task are."""
 
@@ -134,10 +136,33 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             members = confirmed + others[: max(0, dpc - len(confirmed))]
         if config.pool.fluent_share < 1:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
-            known = config.pool.known_words
-            members = sorted(members, key=lambda row: (known and row["new_words"] > 0, row["nll"]))[:room]
+            members = by_fluency(members, config.pool.known_words)[:room]
         kept += members
     return kept
+
+
+def by_fluency(rows: Rows, known_words: bool) -> Rows:
+    """Rows of a class, the likeliest per token first; with `known_words` those with new words last.
+
+    Pairs are ranked among those that share about as many words: a text that repeats the one before it is likely
+    however odd, and the likeliest pairs of all would be all but copies.
+    """
+
+    def key(row: dict[str, Any]) -> tuple[bool, float]:
+        return known_words and row["new_words"] > 0, row["nll"]
+
+    if not rows or rows[0].get("text_pair") is None:
+        return sorted(rows, key=key)
+    by_overlap = sorted(rows, key=_overlap)
+    groups = [sorted(by_overlap[start : start + ALIKE], key=key) for start in range(0, len(rows), ALIKE)]
+    ranked = [((place + 0.5) / len(group), row) for group in groups for place, row in enumerate(group)]
+    return [row for _, row in sorted(ranked, key=lambda one: one[0])]
+
+
+def _overlap(row: dict[str, Any]) -> float:
+    """Share of the different words of a pair that are in both of its texts."""
+    first, second = (set(_words(part)) for part in row_text(row))
+    return len(first & second) / max(1, len(first | second))
 
 
 def long_text(task: Task, learner: Learner) -> int:
