@@ -116,10 +116,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     all, the pools of all sets), usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
-    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go: those
-    with the highest nll, 1 - fluent_share of the class, but never so many that fewer than `dpc` stay; with
-    `known_words` first those with a word that no training text has ("new_words", from `with_new_words`). With
-    `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
+    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go (see
+    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
     by_class: list[Rows] = [[] for _ in range(num_classes)]
@@ -142,7 +140,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
 
 
 def by_fluency(rows: Rows, known_words: bool) -> Rows:
-    """Rows of a class, the likeliest per token first; with `known_words` those with new words last.
+    """Rows of a class, the likeliest per token ("nll") first; with `known_words` those last that have a word that no
+    training text has ("new_words", from `with_new_words`).
 
     Pairs are ranked among those that share about as many words: a text that repeats the one before it is likely
     however odd, and the likeliest pairs of all would be all but copies.
