@@ -117,7 +117,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
     a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go (see
-    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With `max_overlap` a text that shares more words in a row with a training text ("shared_words") is never selected.
+    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With `max_overlap` a
+    text that shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
     by_class: list[Rows] = [[] for _ in range(num_classes)]
