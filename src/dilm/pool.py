@@ -17,7 +17,7 @@ from .errors import GenerationError
 from .models.compute import derived_seed
 from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
-from .overlap import new_words, shared_runs, training_blocks
+from .overlap import WORD, new_words, shared_runs, training_blocks
 from .run_folder import row_text, set_path, text_row, write_set
 from .selection import METHODS, Reference
 from .task import Task, TextInput
@@ -26,6 +26,8 @@ Rows = list[dict[str, Any]]
 
 BLOCK_TEXTS = 1024
 """Texts of a block at most: what an interruption loses, and what is shared between processes."""
+STOPS = frozenset(".,;:!?\u2026\"'()\u201c\u201d\u2018\u2019\u3002\u3001\uff0c\uff01\uff1f")
+"""The punctuation of sentences."""
 ALIKE = 50
 """Pairs that share about as many words, among which a pair's fluency is judged."""
 LENGTH_SAMPLE = 2000
@@ -81,22 +83,23 @@ def block_rows(texts: dict[int, TextInput], block: Block, generator: Generator, 
 
 
 def usable(rows: Rows) -> Rows:
-    """Without exact duplicates (case and spacing aside), near-empty texts (no letter or digit at all) and pairs whose
-    texts are the same words: whatever their class, they teach nothing but that."""
+    """Without exact duplicates (case and spacing aside), near-empty texts (no letter or digit at all) and pairs of one
+    text with itself (case, spacing and the stops of sentences aside): they teach nothing else."""
     kept, seen = [], set()
     for row in rows:
         text = row_text(row)
         key = (row["label"], " ".join(str(text).lower().split()))
-        words = [_words(part) for part in ((text,) if isinstance(text, str) else text)]
-        if key not in seen and all(words) and (len(words) == 1 or words[0] != words[1]):
+        parts = (text,) if isinstance(text, str) else text
+        said = {_without_stops(part) for part in parts}
+        if key not in seen and len(said) == len(parts) and all(any(ch.isalnum() for ch in part) for part in parts):
             seen.add(key)
             kept.append(row)
     return kept
 
 
-def _words(text: str) -> list[str]:
-    """The words of a text in lower case, what is neither letter nor digit aside."""
-    return "".join(ch if ch.isalnum() else " " for ch in text.lower()).split()
+def _without_stops(text: str) -> str:
+    """The text in lower case without spaces and the punctuation of sentences; signs stay, as in C++ or <."""
+    return "".join(ch for ch in text.casefold() if ch not in STOPS and not ch.isspace())
 
 
 def with_shared_words(rows: Rows, task: Task, limit: int) -> Rows:
@@ -153,15 +156,17 @@ def by_fluency(rows: Rows, known_words: bool) -> Rows:
 
     if not rows or rows[0].get("text_pair") is None:
         return sorted(rows, key=key)
-    by_overlap = sorted(rows, key=_overlap)
-    groups = [sorted(by_overlap[start : start + ALIKE], key=key) for start in range(0, len(rows), ALIKE)]
-    ranked = [((place + 0.5) / len(group), row) for group in groups for place, row in enumerate(group)]
-    return [row for _, row in sorted(ranked, key=lambda one: one[0])]
+    by_overlap, places = sorted(rows, key=_overlap), range(len(rows))
+    ranked: list[tuple[bool, float, dict[str, Any]]] = []
+    for alike in np.array_split(places, max(1, round(len(rows) / ALIKE))):
+        group = sorted((by_overlap[place] for place in alike), key=key)
+        ranked += [(key(row)[0], place / len(group), row) for place, row in enumerate(group)]
+    return [row for *_, row in sorted(ranked, key=lambda one: one[:2])]
 
 
 def _overlap(row: dict[str, Any]) -> float:
     """Share of the different words of a pair that are in both of its texts."""
-    first, second = (set(_words(part)) for part in row_text(row))
+    first, second = (set(WORD.findall(part.lower())) for part in row_text(row))
     return len(first & second) / max(1, len(first | second))
 
 

@@ -190,7 +190,7 @@ def test_the_network_from_scratch_is_a_convolution_over_words(task, hub_models):
     torch.nn.init.normal_(network.bias)
     texts = ["It broke.", "It broke and I sent it back the same day.", "I loved it, really.", "Fine."]
     groups = [learner.learner.collate(learner.learner.encode(part)) for part in (texts[:2], texts[2:])]
-    logits = network(learner._by_words(groups))
+    logits = network(scratch.Words(embeddings[(read := scratch._by_words(groups))[0]], read[1]))
     maps = network.words.weight.split(filters)
     for row, (ids, mask) in enumerate(
         (i, m) for g in groups for i, m in zip(g["input_ids"], g["attention_mask"], strict=True)
@@ -206,14 +206,14 @@ def test_the_network_from_scratch_is_a_convolution_over_words(task, hub_models):
         assert torch.allclose(logits[row], slow, atol=1e-5)
 
 
-def test_the_network_from_scratch_predicts_alike_whether_held_out_texts_are_kept_or_not(task, hub_models, monkeypatch):
+def test_the_network_from_scratch_reads_held_out_texts_once(task, hub_models, monkeypatch):
     (learner,) = make_learners(
         [f"scratch:{hub_models[1]}"], task, RecipeConfig(max_steps=5), max_length=32, bf16=False, device=CPU
     )
     chosen, test = TrainingSet("random", 1, 0, ["Good.", "Bad day."], [0, 1]), held_out(task, "test", 50)
-    first, again = (learner.predict(chosen, test, 0).tolist() for _ in range(2))
-    monkeypatch.setattr(scratch, "KEPT_TEXTS", 10)
-    assert first == again == learner.predict(chosen, held_out(task, "test", 50), 0).tolist()
+    first = learner.predict(chosen, test, 0).tolist()
+    monkeypatch.setattr(learner.learner, "padded_batches", lambda *_: pytest.fail("read again"))
+    assert learner.predict(chosen, test, 0).tolist() == first
 
 
 def test_the_network_from_scratch_reads_a_set_of_one_batch_once_and_others_batch_by_batch(task, hub_models):

@@ -84,7 +84,19 @@ def test_encoders_that_cannot_share_rows_get_padded_batches(tokenizer, texts):
 
 def test_a_text_without_tokens_is_not_packed(packing_learner):
     assert packing_learner.encode([""])[0]["input_ids"] == []  # this tokenizer adds none; BERT's own adds two
-    assert len(torch.cat([labels for _, labels in packing_learner.batch(["", "It broke."], [0, 1])])) == 2
+    batch = packing_learner.batch(["", "It broke."], [0, 1])
+    assert len(torch.cat([labels for _, labels in batch])) == 2
+    assert all(FIRST_TOKENS not in inputs for inputs, _ in batch)
+
+
+def test_short_texts_do_not_share_rows_as_long_as_a_text_far_longer_than_they(packing_learner):
+    packing_learner.max_length = 400
+    short, long = ["It broke."] * 60, "a word again and again " * 100
+    labels = [0] * 61
+    assert all(FIRST_TOKENS in inputs for inputs, _ in packing_learner.batch([*short, "It broke."], labels))
+    batch = packing_learner.batch([*short, long], labels)
+    assert all(FIRST_TOKENS not in inputs for inputs, _ in batch)
+    assert sum(inputs["input_ids"].numel() for inputs, _ in batch) < 1000
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 300))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -22,8 +22,10 @@ LEARNING_RATE = 1e-3
 """Ten times that of fine-tuning: nothing here is pretrained but the embeddings, which stay as they are."""
 FILTERS = 32
 """Of each window size: enough for a few dozen texts, and a run takes half a second."""
-KEPT_TEXTS = 10_000
-"""So many held-out texts are kept as words between runs, some 50 MB; more are read again in every run."""
+
+
+Groups = list[tuple[Int[Tensor, "n l"], Float[Tensor, "n l"]]]
+"""Of each group of texts the places of its words among the different ones, and 1 where there is a word."""
 
 
 class Words(NamedTuple):
@@ -31,8 +33,7 @@ class Words(NamedTuple):
 
     different: Float[Tensor, "w d"]
     """Their embeddings."""
-    groups: list[tuple[Int[Tensor, "n l"], Float[Tensor, "n l"]]]
-    """Of each group the places of its words among the different ones, and 1 where there is a word."""
+    groups: Groups
 
 
 class WordConvolution(nn.Module):
@@ -82,7 +83,7 @@ class Scratch:
     def __init__(self, name: str, learner: Learner, config: OptimizationConfig):
         self.name, self.learner = name, learner
         self.config = dataclasses.replace(config, learning_rate=LEARNING_RATE)
-        self._read: WeakKeyDictionary[HeldOut, list[tuple[list[int], Words]]] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[HeldOut, list[tuple[list[int], Tensor, Groups]]] = WeakKeyDictionary()
         words = learner.word_embeddings()
         self._words: Float[Tensor, "v d"] = words / words.std()
 
@@ -101,25 +102,16 @@ class Scratch:
         network.eval()
         predictions = np.empty(len(held_out.texts), np.int64)
         with torch.inference_mode():
-            for rows, words in self._batches(held_out):
-                predictions[rows] = network(words).argmax(1).cpu().numpy()
+            for rows, ids, groups in self._batches(held_out):
+                predictions[rows] = network(Words(self._words[ids], groups)).argmax(1).cpu().numpy()
         return predictions
 
-    def _batches(self, held_out: HeldOut) -> Iterable[tuple[list[int], Words]]:
-        """The texts to be tested in batches, with their places; some thousand are read once for all runs."""
-        if held_out in self._read:
-            return self._read[held_out]
-        batches = ((r, self._by_words([batch])) for r, batch in self.learner.padded_batches(held_out.texts, 256))
-        if len(held_out.texts) <= KEPT_TEXTS:
-            batches = self._read[held_out] = list(batches)
-        return batches
-
-    def _by_words(self, groups: list[dict[str, Tensor]]) -> Words:
-        ids = [group["input_ids"] for group in groups]
-        different, places = torch.cat([i.flatten() for i in ids]).unique(return_inverse=True)
-        shares = places.split([i.numel() for i in ids])
-        masks = [group["attention_mask"].float() for group in groups]
-        return Words(self._words[different], [(p.view_as(m), m) for p, m in zip(shares, masks, strict=True)])
+    def _batches(self, held_out: HeldOut) -> list[tuple[list[int], Tensor, Groups]]:
+        """Batches of the texts with their places, as numbers; they are read once for all runs."""
+        if held_out not in self._read:
+            batches = self.learner.padded_batches(held_out.texts, 256)
+            self._read[held_out] = [(rows, *_by_words([batch])) for rows, batch in batches]
+        return self._read[held_out]
 
     def _train(self, network: WordConvolution, training_set: TrainingSet, seed: int) -> None:
         encoded = self.learner.encode(training_set.texts)
@@ -139,9 +131,15 @@ class Scratch:
         last: tuple[Batch, Words, Tensor] | None = None
         for batch in batches:
             if last is None or batch is not last[0]:
-                last = (
-                    batch,
-                    self._by_words([inputs for inputs, _ in batch]),
-                    torch.cat([labels for _, labels in batch]),
-                )
+                ids, groups = _by_words([inputs for inputs, _ in batch])
+                last = batch, Words(self._words[ids], groups), torch.cat([labels for _, labels in batch])
             yield last[1:]
+
+
+def _by_words(batches: list[dict[str, Tensor]]) -> tuple[Tensor, Groups]:
+    """The different words of padded texts as ids [w], and where each group has them."""
+    ids = [batch["input_ids"] for batch in batches]
+    different, places = torch.cat([i.flatten() for i in ids]).unique(return_inverse=True)
+    shares = places.split([i.numel() for i in ids])
+    masks = [batch["attention_mask"].float() for batch in batches]
+    return different, [(p.view_as(m), m) for p, m in zip(shares, masks, strict=True)]

@@ -1,6 +1,7 @@
 """Sequence packing: short texts share a row, kept apart by the attention mask, so that nearly no padding is computed.
 
-Every text keeps its own positions, and attention sees no other text: the same result as one row per text.
+Every text keeps its own positions, and attention sees no other text: dropout aside, the same result as one
+row per text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PACKED = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Encoders that take positions and a mask of every pair of tokens, and whose heads read a text's first token alone."""
 
 ROW_COST = 640
-"""Length of a row at which attention costs about as much as all the rest."""
+"""Length of a row at which attention costs about as much as all the rest (MiniLM, on a CPU)."""
 
 FIRST_TOKENS = "first_tokens"
 """Name of the input [n] that tells where in the flattened rows each text begins; only packed inputs have it."""
@@ -26,7 +27,14 @@ FIRST_TOKENS = "first_tokens"
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Whether texts can share a row in this classifier."""
-    return model.config.model_type in PACKED and model.config._attn_implementation == "sdpa"
+    config = model.config
+    plain = not getattr(config, "is_decoder", False) and not getattr(config, "chunk_size_feed_forward", 0)
+    return config.model_type in PACKED and config._attn_implementation == "sdpa" and plain
+
+
+def cost(rows: Sequence[tuple[int, int]], group_cost: int) -> float:
+    """What groups of (rows, width) cost, in tokens: with rows so long that attention counts, and each pass."""
+    return sum(count * width * (1 + width / ROW_COST) + group_cost for count, width in rows)
 
 
 def packed_rows(lengths: Sequence[int], most_tokens: int) -> list[list[list[int]]]:
