@@ -97,7 +97,9 @@ def main() -> None:
         del generator
         learner = Learner.from_pretrained(bert, task.num_classes, bf16=bf16, device=device)
         texts = task.texts("train", range(40))
-        batches = shuffled_batches(learner, learner.encode(texts), [i % task.num_classes for i in range(40)], 64, 0)
+        batches = shuffled_batches(
+            learner.batch, learner.encode(texts), [i % task.num_classes for i in range(40)], 64, 0
+        )
         tuning = seconds_per_step(learner.train(batches, OptimizationConfig(max_steps=10**6), seed=0), 2, args.steps)
         held_out = task.texts("dev", range(min(500, len(task.dev))))
         start = time.perf_counter()

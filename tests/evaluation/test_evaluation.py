@@ -149,7 +149,7 @@ def test_small_sets_are_seen_whole_in_new_orders(learner):
     texts = ["one", "two two two", "three three three three three"]
     encoded = learner.encode(texts)
     lengths = {len(text["input_ids"]): label for label, text in enumerate(encoded)}
-    batches = shuffled_batches(learner, encoded, [0, 1, 2], 2, seed=0)
+    batches = shuffled_batches(learner.padded_batch, encoded, [0, 1, 2], 2, seed=0)
     for _ in range(3):
         seen = []
         for batch in (next(batches), next(batches)):
