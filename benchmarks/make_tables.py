@@ -27,7 +27,7 @@ WAYS = {
     "real-k-centers": "real texts, by K-centers",
     "real-kernel": "real texts, by kernel",
 }
-"""What selections.py was told, each way adding to the one before."""
+"""What on_dev.py was told of: ways of selections.py, each adding to the one before, and real texts."""
 
 
 def ingredients(lines: list[dict]) -> str:

@@ -190,7 +190,8 @@ def test_the_network_from_scratch_is_a_convolution_over_words(task, hub_models):
     torch.nn.init.normal_(network.bias)
     texts = ["It broke.", "It broke and I sent it back the same day.", "I loved it, really.", "Fine."]
     groups = [learner.learner.collate(learner.learner.encode(part)) for part in (texts[:2], texts[2:])]
-    logits = network(scratch.Words(embeddings[(read := scratch._by_words(groups))[0]], read[1]))
+    different, places = scratch._by_words(groups)
+    logits = network(scratch.Words(embeddings[different], places))
     maps = network.words.weight.split(filters)
     for row, (ids, mask) in enumerate(
         (i, m) for g in groups for i, m in zip(g["input_ids"], g["attention_mask"], strict=True)

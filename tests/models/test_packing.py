@@ -19,7 +19,7 @@ from transformers import (
 from dilm.config import OptimizationConfig
 from dilm.models import batching
 from dilm.models.learner import Learner
-from dilm.models.packing import FIRST_TOKENS, PACKED, can_pack, logits_of, packed_rows
+from dilm.models.packing import FIRST_TOKENS, PACKED, ROW_COST, can_pack, logits_of, packed_rows
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "num_labels": 3}
 CONFIGS = {
@@ -99,19 +99,30 @@ def test_short_texts_do_not_share_rows_as_long_as_a_text_far_longer_than_they(pa
     assert sum(inputs["input_ids"].numel() for inputs, _ in batch) < 1000
 
 
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 300))
-def test_rows_hold_every_text_once_and_groups_keep_the_bound(lengths, most):
-    groups = packed_rows(lengths, most)
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
+
+
+@given(LENGTHS, st.integers(0, 60), st.integers(1, 300))
+def test_rows_hold_every_text_once_and_groups_keep_the_bound(lengths, group_cost, most):
+    groups = packed_rows(lengths, group_cost, most)
+    if groups is None:
+        return
     assert sorted(i for rows in groups for row in rows for i in row) == list(range(len(lengths)))
     for rows in groups:
         width = max(sum(lengths[i] for i in row) for row in rows)
         assert len(rows) == 1 or width * len(rows) <= most
 
 
-@given(st.lists(st.integers(2, 60), min_size=1, max_size=40))
-def test_rows_are_no_more_than_texts_and_little_is_padding(lengths):
-    (rows,) = packed_rows(lengths, 10**9)
-    width = max(sum(lengths[i] for i in row) for row in rows)
-    assert len(rows) <= len(lengths)
-    # Best fit leaves at most one row less than half full, so at most half is padding and one row.
-    assert width * len(rows) <= 2 * sum(lengths) + 2 * max(lengths)
+@given(LENGTHS, st.integers(0, 60))
+def test_texts_share_rows_only_where_that_costs_no_more(lengths, group_cost):
+    groups = packed_rows(lengths, group_cost, 10**9)
+    if groups is None:
+        assert len(set(lengths)) > 1, "rows of one text each are the same as no packing"
+        return
+
+    def price(shapes):
+        return sum(rows * (width + width**2 / ROW_COST) + group_cost for rows, width in shapes)
+
+    apart = batching.length_groups(lengths, group_cost, 10**9)
+    packed = [(len(rows), max(sum(lengths[i] for i in row) for row in rows)) for rows in groups]
+    assert price(packed) <= price([(len(group), max(lengths[i] for i in group)) for group in apart]) + 1e-6

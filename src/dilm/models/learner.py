@@ -22,7 +22,7 @@ from .batching import group_cost, length_groups, runs_within, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
 from .loading import load_pretrained
 from .offline import resolve
-from .packing import can_pack, cost, logits_of, pack, packed_rows
+from .packing import can_pack, logits_of, pack, packed_rows
 
 Encoded = list[dict[str, list[int]]]
 Batch = list[tuple[dict[str, Tensor], Tensor]]
@@ -181,26 +181,21 @@ class Learner:
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
         """A training batch of texts, or of what `encode` made of them, and their classes: short texts share a row."""
         encoded = self._encoded(texts)
-        lengths = [len(text["input_ids"]) for text in encoded]
+        lengths, rows = [len(text["input_ids"]) for text in encoded], None
         if can_pack(self.model) and all(lengths):  # a text without tokens has no first one
-            groups = packed_rows(lengths, tokens_at_once(self.device))
-            shapes = [(len(rows), max(sum(lengths[i] for i in row) for row in rows)) for rows in groups]
-            padded = [(len(group), max(lengths[i] for i in group)) for group in self._length_groups(lengths)]
-            # One long text makes all rows long; then each is better off among its like.
-            if cost(shapes, group_cost(self.device)) <= cost(padded, group_cost(self.device)):
-                targets = torch.as_tensor(labels, device=self.device)
-                return [(pack(encoded, rows, self.model), targets[[i for row in rows for i in row]]) for rows in groups]
-        return self.padded_batch(encoded, labels)
+            rows = packed_rows(lengths, group_cost(self.device), tokens_at_once(self.device))
+        if rows is None:
+            return self.padded_batch(encoded, labels)
+        targets = torch.as_tensor(labels, device=self.device)
+        return [(pack(encoded, group, self.model), targets[[i for row in group for i in row]]) for group in rows]
 
     def padded_batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
         """The same with one row per text, in groups of similar length."""
         encoded = self._encoded(texts)
-        groups = self._length_groups([len(text["input_ids"]) for text in encoded])
+        lengths = [len(text["input_ids"]) for text in encoded]
+        groups = length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
         targets = torch.as_tensor(labels, device=self.device)
         return [(self.collate([encoded[i] for i in rows]), targets[rows]) for rows in groups]
-
-    def _length_groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        return length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
 
     def padded_batches(
         self, texts: Sequence[TextInput] | Encoded, batch_size: int

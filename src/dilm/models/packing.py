@@ -1,7 +1,7 @@
 """Sequence packing: short texts share a row, kept apart by the attention mask, so that nearly no padding is computed.
 
-Every text keeps its own positions, and attention sees no other text: dropout aside, the same result as one
-row per text.
+Every text keeps its own positions, and attention sees no other text: dropout aside, the same result as one row
+per text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from .batching import length_groups
 
 PACKED = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Encoders that take positions and a mask of every pair of tokens, and whose heads read a text's first token alone."""
@@ -32,26 +34,32 @@ def can_pack(model: PreTrainedModel) -> bool:
     return config.model_type in PACKED and config._attn_implementation == "sdpa" and plain
 
 
-def cost(rows: Sequence[tuple[int, int]], group_cost: int) -> float:
-    """What groups of (rows, width) cost, in tokens: with rows so long that attention counts, and each pass."""
-    return sum(count * width * (1 + width / ROW_COST) + group_cost for count, width in rows)
-
-
-def packed_rows(lengths: Sequence[int], most_tokens: int) -> list[list[list[int]]]:
-    """Places of texts in rows, and rows in groups: none of several rows has more than `most_tokens` padded tokens.
+def packed_rows(lengths: Sequence[int], group_cost: int, most_tokens: int) -> list[list[list[int]]] | None:
+    """Places of texts in rows, and rows in groups, of which none of several rows has more than `most_tokens` padded
+    tokens; None where one row per text, in groups of similar length, costs less: one long text makes all rows long.
 
     Best fit, longest text first, with the cheapest of a few row lengths.
     """
     longest = max(lengths)
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    capacities = sorted({longest * quarters // 4 for quarters in (4, 5, 6, 8)})
-    packings = [(_best_fit(lengths, order, capacity), capacity) for capacity in capacities]
-    rows, capacity = min(packings, key=lambda p: len(p[0]) * p[1] * (1 + p[1] / ROW_COST))
-    at_once = max(1, most_tokens // capacity)
-    return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+    packings = []
+    for capacity in sorted({longest * quarters // 4 for quarters in (4, 5, 6, 8)}):
+        rows, at_once = _best_fit(lengths, order, capacity), max(1, most_tokens // capacity)
+        groups = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        shapes = [(len(group), max(sum(lengths[i] for i in row) for row in group)) for group in groups]
+        packings.append((_cost(shapes, group_cost), groups))
+    cheapest, groups = min(packings, key=lambda packing: packing[0])
+    apart = [(len(group), max(lengths[i] for i in group)) for group in length_groups(lengths, group_cost, most_tokens)]
+    return groups if cheapest <= _cost(apart, group_cost) else None
+
+
+def _cost(shapes: Sequence[tuple[int, int]], group_cost: int) -> float:
+    """What groups of (rows, width) cost, in tokens: also for attention, which grows with the width, and each pass."""
+    return sum(count * width * (1 + width / ROW_COST) + group_cost for count, width in shapes)
 
 
 def _best_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> list[list[int]]:
+    """Places in rows of `capacity` tokens, taken in this order, each where least room is left over."""
     rows: list[list[int]] = []
     room = np.zeros(len(order), np.int64)
     for place in order:
@@ -68,7 +76,7 @@ def _best_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> li
 def pack(
     encoded: Sequence[dict[str, list[int]]], rows: Sequence[Sequence[int]], model: PreTrainedModel
 ) -> dict[str, Tensor]:
-    """Inputs of a model that `can_pack`, [rows, longest]; texts are numbered row by row, as `rows` names them."""
+    """Inputs of a model that `can_pack`, [rows, longest row]; its logits are in the order of `rows`."""
     width = max(sum(len(encoded[place]["input_ids"]) for place in row) for row in rows)
     padding = int(model.config.pad_token_id or 0)
     keys = [key for key in encoded[0] if key != "attention_mask"]
@@ -99,21 +107,21 @@ def logits_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
     """Logits [n, c] of inputs, packed or not, in float32."""
     if FIRST_TOKENS not in inputs:
         return model(**inputs).logits.float()
-    with _unpacked(model.base_model, inputs[FIRST_TOKENS]):
+    with _first_tokens_alone(model.base_model, inputs[FIRST_TOKENS]):
         return model(**{key: value for key, value in inputs.items() if key != FIRST_TOKENS}).logits.float()
 
 
 @contextlib.contextmanager
-def _unpacked(encoder: Any, first_tokens: Tensor) -> Iterator[None]:
+def _first_tokens_alone(encoder: Any, first_tokens: Tensor) -> Iterator[None]:
     """Within it the last layer goes on, after attention, with the first token of each text alone [n, 1, d].
 
     The head reads no other, so the last layer's larger half is computed for none but these.
     """
 
-    def unpack(_: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def select(_: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(state.flatten(0, 1)[first_tokens, None] for state in states)
 
-    hook = encoder.encoder.layer[-1].attention.output.register_forward_pre_hook(unpack)
+    hook = encoder.encoder.layer[-1].attention.output.register_forward_pre_hook(select)
     try:
         yield
     finally:
