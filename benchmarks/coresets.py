@@ -50,6 +50,11 @@ def main() -> None:
     parser.add_argument("--max-texts", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5, help="of the cheap learners that have any")
     parser.add_argument("--tune-seeds", type=int, default=1, help="of fine-tuning")
+    parser.add_argument(
+        "--float32",
+        action="store_true",
+        help="also where there is bfloat16: on a GPU a small model waits for launches, and casting needs more of them",
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"))
     args = parser.parse_args()
     task = dilm.load_task(args.task)
@@ -99,7 +104,8 @@ def fill_table(
         print("all these sets have been measured")
         return
     output = folder / f"{name}.json"
-    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full)
+    bf16 = False if args.float32 else None
+    results = dilm.evaluate(sets, task=task, learners=learners, output=output, recipe=recipe, full=full, bf16=bf16)
     if not state.is_main_process:
         return
     recipes = {row["learner"]: row["recipe"] for row in results["rows"]}
