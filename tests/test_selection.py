@@ -86,7 +86,8 @@ def ridge_loss(features, labels, chosen, reference, classes):
     solved = np.linalg.solve(
         points.T @ points + RIDGE * np.eye(points.shape[1]), points.T @ np.eye(classes)[labels[chosen]]
     )
-    return ((real @ solved - np.eye(classes)[reference.labels]) ** 2).sum() / len(real)
+    losses = ((real @ solved - np.eye(classes)[reference.labels]) ** 2).sum(1)
+    return np.mean([losses[reference.labels == label].mean() for label in range(classes)])
 
 
 @settings(max_examples=20, deadline=None)
@@ -95,7 +96,9 @@ def test_ridge_search_keeps_the_exact_loss_through_additions_and_removals(classe
     random = np.random.default_rng(seed)
     features, labels = random.normal(size=(30, 4)), np.arange(30) % classes
     features[1 + classes] = features[1]
-    reference = Reference(random.normal(size=(50, 4)), np.arange(50) % classes)
+    reference = Reference(
+        random.normal(size=(50, 4)), np.append(np.arange(classes), random.integers(0, classes, 50 - classes))
+    )
     search = RidgeSearch(features, labels, reference)
     rows = np.arange(30)
     for _ in range(8):  # more texts than features in the end
@@ -105,6 +108,15 @@ def test_ridge_search_keeps_the_exact_loss_through_additions_and_removals(classe
         search.add(int(random.choice([i for i in rows if i not in search.chosen])))
     search.remove(search.chosen[1])
     assert np.isclose(search.loss(), ridge_loss(features, labels, search.chosen, reference, classes), rtol=1e-6)
+
+
+def test_kernel_chooses_the_same_whatever_share_of_the_reference_a_class_has():
+    random = np.random.default_rng(2)
+    features, labels = random.normal(size=(60, 5)), np.arange(60) % 2
+    real, real_labels = random.normal(size=(40, 5)) + np.arange(40)[:, None] % 2, np.arange(40) % 2
+    often = np.concatenate([np.arange(40), *[np.flatnonzero(real_labels == 0)] * 4])  # five times as many of class 0
+    few, many = Reference(real, real_labels), Reference(real[often], real_labels[often])
+    assert (METHODS["kernel"](features, labels, 3, 0, few) == METHODS["kernel"](features, labels, 3, 0, many)).all()
 
 
 def test_no_swap_of_one_text_improves_what_kernel_chooses():

@@ -3,12 +3,14 @@
 With chosen features P [k, d], one-hot labels B [k, c] and the reference T [m, d], Y [m, c]:
 
     W = (P'P + ridge I)^-1 P'B          what is learnt from the set
-    loss = |T W - Y|^2 / m              what it does on the reference
+    loss = |S (T W - Y)|^2              what it does on the reference
 
-(kernel ridge regression with the linear kernel). Adding a text x with label b to the set changes A^-1 = (P'P + ridge
-I)^-1 by one rank: with u = A^-1 x and e = (b - W'x) / (1 + x'u), W becomes W + u e', so
+(kernel ridge regression with the linear kernel). S^2 is diagonal, 1 / (c m_j) for each of the m_j texts of class j: all
+classes count alike, as they do in the set, whatever their share of the reference. Below T and Y stand for S T and S Y.
+Adding a text x with label b to the set changes A^-1 = (P'P + ridge I)^-1 by one rank: with u = A^-1 x and e = (b - W'x)
+/ (1 + x'u), W becomes W + u e', so
 
-    loss_new - loss = (2 u' (T'T W - T'Y) e + (u' T'T u) |e|^2) / m
+    loss_new - loss = 2 u' (T'T W - T'Y) e + (u' T'T u) |e|^2
 
 The reference enters through T'T [d, d] and T'Y [d, c] alone, and a set of few texts through few directions:
 
@@ -76,13 +78,13 @@ class RidgeSearch:
         classes = np.unique(reference.labels)
         self.inputs = with_bias(features)
         self.targets = np.eye(len(classes))[np.searchsorted(classes, labels)]
+        places, counts = np.unique(reference.labels, return_inverse=True, return_counts=True)[1:]
+        scale = 1 / np.sqrt(len(classes) * counts[places])[:, None]
         real = with_bias(reference.features)
-        self.gram = real.T @ real / len(real)
-        onehot = np.eye(len(classes))[np.searchsorted(classes, reference.labels)]
-        self.cross = real.T @ onehot / len(real)
-        self.label_power = float((onehot**2).sum() / len(real))
+        real *= scale
+        self.gram, self.cross = real.T @ real, real.T @ (scale * np.eye(len(classes))[places])
         self.ridge, self.chosen = ridge, []
-        self._powers = ((self.inputs @ self.gram) * self.inputs).sum(1)  # x' T'T x / m of every candidate
+        self._powers = ((self.inputs @ self.gram) * self.inputs).sum(1)  # x' T'T x of every candidate
         self._norms = (self.inputs**2).sum(1)
         self._solved_for: list[int] | None = None
 
@@ -99,10 +101,10 @@ class RidgeSearch:
         self.weights = right / self.ridge - self.directions @ (self.directions.T @ right)
 
     def loss(self) -> float:
-        """|T W - Y|^2 / m."""
+        """|T W - Y|^2; 1 where nothing is learnt."""
         self._solve()
         fit = (self.weights * (self.gram @ self.weights)).sum() - 2 * (self.weights * self.cross).sum()
-        return float(fit + self.label_power)
+        return float(fit + 1)
 
     def changes(self, rows: Int[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
         """What adding each of the candidates would do to the loss."""
