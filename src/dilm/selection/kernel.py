@@ -75,10 +75,9 @@ class RidgeSearch:
     """The state of the search: the chosen places, W and Q."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, reference: Reference, ridge: float = RIDGE):
-        classes = np.unique(reference.labels)
+        classes, places, counts = np.unique(reference.labels, return_inverse=True, return_counts=True)
         self.inputs = with_bias(features)
         self.targets = np.eye(len(classes))[np.searchsorted(classes, labels)]
-        places, counts = np.unique(reference.labels, return_inverse=True, return_counts=True)[1:]
         scale = 1 / np.sqrt(len(classes) * counts[places])[:, None]
         real = with_bias(reference.features)
         real *= scale
