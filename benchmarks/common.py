@@ -36,8 +36,9 @@ def _place(argument: str) -> str:
 
 
 def told(source: dict) -> str:
-    """Where figures come from, in one line."""
-    return f"`{source['command']}`, commit {source['commit']}, {source['machine']}, {source['date']}"
+    """Where figures come from, in one line, with the note that was put there by hand, if any."""
+    note = f" ({source['note']})" if "note" in source else ""
+    return f"`{source['command']}`, commit {source['commit']}, {source['machine']}, {source['date']}{note}"
 
 
 def _processor() -> str:

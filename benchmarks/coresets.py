@@ -8,7 +8,7 @@ Selects 20 sets of every method and size, evaluates them with the cheap learners
 sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, --tune-seeds seeds), and writes the comparison to
 benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Can be interrupted and called again, and goes on from that
 file wherever it was made: a set with all its scores in it keeps them, what is missing is measured, and a set with too
-few seeds is measured anew.
+few seeds is measured anew, as are all of a method that --again names.
 """
 
 import argparse
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--cheap", action="store_true")
     parser.add_argument("--fine-tune", type=int, default=0, metavar="SETS")
     parser.add_argument("--full", action="store_true", help="with --fine-tune: also fine-tune on all training texts")
+    parser.add_argument("--again", nargs="+", default=(), metavar="METHOD", help="measure anew: it has other sets now")
     parser.add_argument("--dpc", type=int, nargs="+", default=SIZES)
     parser.add_argument("--learner", default="offline")
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
@@ -84,7 +85,7 @@ def fill_table(
 ) -> None:
     """Measure the first sets of every method and of the others that are missing, and write the whole table."""
     state, folder, path = process_state(), args.folder / task.name, result_path(task, name)
-    known = earlier_rows(path, recipe, learners)
+    known = [row for row in earlier_rows(path, recipe, learners) if row["method"] not in args.again]
     last = {learner: 0 if learner.startswith(("probe", "tfidf")) else recipe.seeds - 1 for learner in learners}
     finished = {learner: set() for learner in learners}
     for row in known:
@@ -118,9 +119,7 @@ def fill_table(
     facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
     facts["collapsed"] = [[row[name] for name in RUN] for row in rows if row["collapsed"]]
     if kept:
-        before = earlier.get("earlier", [])
-        runs = max(0, len(kept) - sum(source["runs"] for source in before))
-        facts["earlier"] = [*before, earlier["source"] | {"runs": runs}]
+        facts["earlier"] = [*earlier.get("earlier", []), earlier["source"]]
     facts["recipe"]["seeds"] = max(recipe.seeds, earlier.get("recipe", {}).get("seeds", 0))
     write_result(path, {**facts, "scores": scores_by_set(rows)})
     print(f"wrote {path}")

@@ -86,8 +86,8 @@ def main() -> None:
             own = [row for row in rows_of(facts) if row["learner"] == learner]
             if OURS & {row["method"] for row in own}:
                 parts.append(differences(compare(own, facts["metric"])["pairs"]))
-        made = [f"{told(source)} ({source['runs']} runs)" for source in facts.get("earlier", [])]
-        parts.append(f"Made by {', '.join([*made, told(facts['source'])])}.")
+        made = [told(source) for source in (*facts.get("earlier", []), facts["source"])]
+        parts.append(f"Made by {', then '.join(made)}.")
     write_text(page, "\n\n".join(parts) + "\n")
 
 

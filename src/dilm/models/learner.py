@@ -181,13 +181,14 @@ class Learner:
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
         """A training batch of texts, or of what `encode` made of them, and their classes: short texts share a row."""
         encoded = self._encoded(texts)
-        lengths, rows = [len(text["input_ids"]) for text in encoded], None
+        lengths = [len(text["input_ids"]) for text in encoded]
+        groups = None
         if can_pack(self.model) and all(lengths):  # a text without tokens has no first one
-            rows = packed_rows(lengths, group_cost(self.device), tokens_at_once(self.device))
-        if rows is None:
+            groups = packed_rows(lengths, group_cost(self.device), tokens_at_once(self.device))
+        if groups is None:
             return self.padded_batch(encoded, labels)
         targets = torch.as_tensor(labels, device=self.device)
-        return [(pack(encoded, group, self.model), targets[[i for row in group for i in row]]) for group in rows]
+        return [(pack(encoded, rows, self.model), targets[[i for row in rows for i in row]]) for rows in groups]
 
     def padded_batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
         """The same with one row per text, in groups of similar length."""
