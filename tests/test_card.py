@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from datasets import ClassLabel, Value, load_dataset
+from datasets import ClassLabel, List, Value, load_dataset
 from datasets.info import DatasetInfosDict
 from datasets.utils import resources
 from datasets.utils.metadata import MetadataConfigs, known_task_ids
@@ -51,7 +51,12 @@ def test_the_card_of_a_run_is_sound_and_its_configurations_load(finished_run, tm
     infos = DatasetInfosDict.from_dataset_card_data(card.data)
     for dpc in (2, 3):
         names = ClassLabel(names=["negative", "positive"])
-        expected = {"text": Value("string"), "label": names, "label_name": Value("string")}
+        expected = {
+            "text": Value("string"),
+            "label": names,
+            "label_name": Value("string"),
+            "label_probs": List(Value("float32")),
+        }
         assert infos[f"dpc_{dpc}"].features == expected
         loaded = load_dataset(str(finished_run.output_dir), f"dpc_{dpc}", split="train", cache_dir=str(tmp_path))
         assert loaded.features == expected and len(loaded) == 2 * dpc

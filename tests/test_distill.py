@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dilm
 from dilm import InputError, run_folder
-from dilm.config import DistillConfig
+from dilm.config import DistillConfig, load_config
 from dilm.errors import GenerationError
 from dilm.evaluation.fine_tuning import FineTuning
 from dilm.locks import locked
@@ -23,6 +23,7 @@ from dilm.pipeline import prepare
 from dilm.progress import Reporter
 from dilm.report.command import command
 from dilm.reviews import generate
+from dilm.run_folder import read_set, set_path, write_set
 from dilm.verbs import distill_settings
 from dilm.workspace import Workspace
 
@@ -85,10 +86,25 @@ def test_distilled_sets_are_balanced_labelled_and_distinct(run):
         assert [f.name for f in files] == ["dataset_0.jsonl", "dataset_1.jsonl"]
         for file in files:
             rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-            assert [set(row) for row in rows] == [{"text", "label", "label_name"}] * (2 * dpc)
+            assert [set(row) for row in rows] == [{"text", "label", "label_name", "label_probs"}] * (2 * dpc)
             assert np.bincount([row["label"] for row in rows]).tolist() == [dpc, dpc]
             assert all(row["label_name"] == ("negative", "positive")[row["label"]] for row in rows)
             assert len({row["text"] for row in rows}) == 2 * dpc
+
+
+def test_soft_labels_are_those_of_the_full_data_classifier_and_can_be_measured(run, task, tmp_path):
+    config, _ = load_config("fast", run.output_dir / "config.yaml")
+    work = Workspace(task, config, run.output_dir, Reporter(quiet=True))
+    learner = work.learner()
+    work.become_judge(learner)
+    dataset = run.datasets[3][1]
+    logits = learner.predict(dataset["text"])
+    np.testing.assert_allclose(dataset["label_probs"], np.exp(logits) / np.exp(logits).sum(1)[:, None], atol=1e-4)
+    options = {"task": task, "learners": ["tfidf"], "output": tmp_path / "r.json", "quiet": True}
+    rows = dilm.evaluate(run.output_dir, **options, soft_labels=True)["rows"]
+    assert [(row["method"], row["dpc"], row["set"]) for row in rows] == [
+        (method, dpc, number) for number in (0, 1) for dpc in (2, 3) for method in ("dilm", "dilm-soft")
+    ]
 
 
 def test_pool_has_the_planned_columns_and_every_distilled_text_is_in_it(run):
@@ -132,7 +148,7 @@ def test_stage_2_changes_the_generator(run):
 def test_api_gives_datasets_with_named_labels(run):
     assert list(run.datasets) == [2, 3] and len(run.datasets[3]) == 2
     dataset = run.datasets[3][0]
-    assert isinstance(dataset, Dataset) and dataset.column_names == ["text", "label"]
+    assert isinstance(dataset, Dataset) and dataset.column_names == ["text", "label", "label_probs"]
     assert dataset.features["label"].names == ["negative", "positive"]
 
 
@@ -179,6 +195,7 @@ def test_another_seed_gives_other_texts_weights_and_results(run, task, hub_model
 def test_resume_after_any_stage_equals_the_uninterrupted_run(run, task, hub_models, tmp_path):
     stages = {
         "stage 1": ["generator", "pool.parquet", "dpc_2", "dpc_3", "results.json", "checkpoints/evaluation"],
+        "soft labels": ["results.json"],
         "selection": ["dpc_2/dataset_1.jsonl", "results.json", "checkpoints/evaluation", "checkpoints/coresets"],
         "evaluation": ["results.json"],
     }
@@ -188,6 +205,10 @@ def test_resume_after_any_stage_equals_the_uninterrupted_run(run, task, hub_mode
         for name in lost:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if stage == "soft labels":  # one set had them
+            for path in (set_path(folder, 2, 1), set_path(folder, 3, 0), set_path(folder, 3, 1)):
+                texts, labels = read_set(path)
+                write_set(path, texts, labels, run.results["label_names"])
         if stage == "evaluation":  # some runs were finished
             store = folder / "checkpoints/evaluation/rows-0.jsonl"
             store.write_text("".join(line + "\n" for line in store.read_text().splitlines()[:5]))
@@ -246,7 +267,7 @@ def test_pairs_run_through(pair_task, hub_models, tmp_path):
     longer = {"max_steps": 150, "num_train_epochs": 100, "learning_rate": 1e-2}
     run = tiny_run(pair_task, hub_models, tmp_path / "pairs", dpc=2, language_modeling=longer)
     dataset = run.datasets[2][0]
-    assert dataset.column_names == ["text", "text_pair", "label"]
+    assert dataset.column_names == ["text", "text_pair", "label", "label_probs"]
     assert all(row["text"] and row["text_pair"] for row in dataset)
     assert all("f1" in row for row in run.results["rows"])
 
@@ -397,8 +418,8 @@ def test_of_several_tries_those_stay_that_do_best_on_dev(task, hub_models, tmp_p
     chosen = []
     for dpc in (2, 3):
         scores = {row["set"]: row["accuracy"] for row in rows if row["dpc"] == dpc}
-        texts = {n: (checkpoints / "tries" / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(6)}
-        kept = [(run.output_dir / f"dpc_{dpc}" / f"dataset_{n}.jsonl").read_text() for n in range(2)]
+        texts = {n: read_set(set_path(checkpoints / "tries", dpc, n)) for n in range(6)}
+        kept = [read_set(set_path(run.output_dir, dpc, n)) for n in range(2)]
         chosen += sorted(sorted(range(6), key=lambda n: -scores[n])[:2])
         assert kept == [texts[n] for n in chosen[-2:]]
     assert chosen != [0, 1, 0, 1], "not the first ones"

@@ -17,12 +17,13 @@ import yaml
 from dilm.cli import main
 from dilm.config import load_config
 from dilm.diagnostics import CURVE_POINTS, describe_matching, learning_curve
+from dilm.report.card import dataset_card
 from dilm.report.command import command
 from dilm.report.facts import cell_text, run_facts
 from dilm.report.figures import figures
 from dilm.report.html import html_page
 from dilm.report.markdown import markdown_report
-from dilm.run_folder import Run, as_yaml, plain
+from dilm.run_folder import Run, as_yaml, plain, read_set, write_set
 from dilm.text_map import MOST, project, sample
 from dilm.verbs import distill_settings
 
@@ -106,7 +107,11 @@ def test_a_run_of_an_earlier_version_still_has_a_report(run, tmp_path):
     for key in ("learning_curves", "map", "peak_memory", "machine"):
         del results[key]
     path.write_text(json.dumps(results))
+    for file in (tmp_path / "run").glob("dpc_*/*.jsonl"):
+        write_set(file, *read_set(file), results["label_names"])  # without soft labels
     facts = run_facts(Run(tmp_path / "run"))
+    assert "label_probs" in dataset_card(run_facts(run)) and "label_probs" not in dataset_card(facts)
+    assert Run(tmp_path / "run").datasets[3][0].column_names == ["text", "label"]
     assert "kept no learning curves" in html_page(facts) and "## Costs" in markdown_report(facts)
 
 

@@ -106,6 +106,7 @@ def _variant(
         generator = stages.gradient_matching(work, stages.language_modeling(work), learner)
     stages.select_sets(work, stages.write_texts(work, generator, learner), learner)
     stages.keep_best_sets(work, learner)
+    stages.add_soft_labels(work, learner)
     return work
 
 

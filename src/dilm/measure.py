@@ -42,6 +42,7 @@ def evaluate(
     recipe: RecipeConfig | None = None,
     learning_rates: Sequence[float] = (),
     full: bool = False,
+    soft_labels: bool = False,
     max_length: int = 128,
     bf16: bool | None = None,
     quiet: bool = False,
@@ -52,7 +53,9 @@ def evaluate(
     sets: jsonl files or folders of them, ours or anyone's, as in `read_sets`.
     task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
     recipe: the paper's by default (section 4.1). learning_rates: choose among them on dev, once per fine-tuned learner.
-    full: also train each learner on all training texts. max_length: tokens that an encoder reads.
+    full: also train each learner on all training texts. soft_labels: measure sets that have them ("label_probs")
+    also with learners trained on these, as method NAME-soft (in-context learning takes none).
+    max_length: tokens that an encoder reads.
     quiet, log_format: print nothing; or, as `json`, one object per line in place of bars and text.
 
     Finished runs are kept in OUTPUT.runs as they come: the same call goes on after an interruption, and only makes
@@ -66,7 +69,7 @@ def evaluate(
         if source is not None and source != OFFLINE:
             check_model(source, f"learner {kind}", lambda _: True)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
-    chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded)
+    chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded, soft_labels)
     device = state.device or default_device()
     made = make_learners(
         learners,

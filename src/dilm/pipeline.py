@@ -107,6 +107,7 @@ def run(work: Workspace) -> Run:
     pool = stages.write_texts(work, trained, learner)
     work.first(lambda: stages.select_sets(work, pool, learner))
     stages.keep_best_sets(work, learner)
+    work.first(lambda: stages.add_soft_labels(work, learner))
     work.first(lambda: measure_overlap(work, closing.distilled_sets(work), learner))
     rows = closing.evaluate(work, learner)
 

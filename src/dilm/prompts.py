@@ -49,8 +49,9 @@ def prompt(
     dpc: size of the set, by default the smallest there is. set: its number. seed: draws the order of the examples.
     format: `plain`, to the character what learners `icl:ID` read; or `chat`, a JSON list of messages with role and
     content. template: a Jinja template (a string with {{ or {%, or a file) in place of a format; it is given
-    `examples` and `query`, with the fields text, text_pair (of pairs), and of examples label and label_name, and
-    `label_names`. query: the text in question, or both texts of a pair; by default {text} and {text_pair} stand there.
+    `examples` and `query`, with the fields text, text_pair (of pairs), and of examples label, label_name and what else
+    a row has, and `label_names`. query: the text in question, or both texts of a pair; by default {text} and
+    {text_pair} stand there.
 
     Raises InputError where there is no such set, for a query of another kind, and for a template that fails.
     """

@@ -14,10 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
+from jaxtyping import Float
 
 from .config import RECORD, DistillConfig, flatten
 from .durable import sweep, whole_file, write_text
@@ -25,6 +27,9 @@ from .errors import InputError
 from .locks import locked
 from .places import check_run
 from .task import Task, TextInput
+
+PROBS = "label_probs"
+"""Key of a row's soft label, the probability of every class, beside its "label"."""
 
 
 def set_path(folder: Path, dpc: int, number: int) -> Path:
@@ -65,10 +70,19 @@ def read_pool(path: Path) -> list[dict[str, Any]]:
 
 
 def write_set(path: Path, texts: Sequence[TextInput], labels: Sequence[int], names: Sequence[str]) -> None:
-    """A distilled set as jsonl: {"text", "text_pair"?, "label", "label_name"}."""
+    """A set as jsonl: {"text", "text_pair"?, "label", "label_name"}; see `add_label_probs`."""
     lines = [
         json.dumps(text_row(text) | {"label": int(label), "label_name": names[label]}, ensure_ascii=False)
         for text, label in zip(texts, labels, strict=True)
+    ]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def add_label_probs(path: Path, probs: Float[np.ndarray, "n c"]) -> None:
+    """Write "label_probs", what a classifier of the full data gives each class, beside the labels of a jsonl set."""
+    lines = [
+        json.dumps(row | {PROBS: [float(f"{p:.6g}") for p in own]}, ensure_ascii=False)
+        for row, own in zip(read_rows(path), probs, strict=True)
     ]
     write_text(path, "".join(line + "\n" for line in lines))
 
@@ -251,7 +265,7 @@ class Run:
 
     @cached_property
     def datasets(self) -> dict[int, list[Dataset]]:
-        """The distilled sets by DPC: {20: [set 0, set 1, ...]}, with columns text, (text_pair,) label."""
+        """The distilled sets by DPC: {20: [set 0, set 1, ...]}; columns text, (text_pair,) label, (label_probs)."""
         return {dpc: [self._dataset(path) for path in paths] for dpc, paths in self.set_files().items()}
 
     def set_files(self) -> dict[int, list[Path]]:
@@ -266,10 +280,12 @@ class Run:
         return Generator.from_pretrained(str(self.output_dir / "generator"), **{**length, **kwargs})
 
     def _dataset(self, path: Path) -> Dataset:
-        texts, labels = read_set(path)
-        columns: dict[str, list] = {key: [] for key in text_row(texts[0])}
-        for text in texts:
-            for key, value in text_row(text).items():
-                columns[key].append(value)
-        features = {key: Value("string") for key in columns} | {"label": ClassLabel(names=self.results["label_names"])}
-        return Dataset.from_dict(columns | {"label": labels}, features=Features(features))
+        rows = read_rows(path)
+        kinds: dict[str, Any] = {
+            "text": Value("string"),
+            "text_pair": Value("string"),
+            "label": ClassLabel(names=self.results["label_names"]),
+            PROBS: List(Value("float32")),
+        }
+        features = Features({key: kind for key, kind in kinds.items() if all(row.get(key) is not None for row in rows)})
+        return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=features)

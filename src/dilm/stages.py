@@ -29,7 +29,7 @@ from .models.learner import Learner
 from .models.offline import OFFLINE
 from .models.processes import own_share
 from .models.vllm_sampling import VLLMSampler, vllm_is_there
-from .run_folder import read_pool, set_path, write_pool
+from .run_folder import PROBS, add_label_probs, read_pool, read_rows, read_set, set_path, write_pool
 from .samples import with_samples
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
 from .task import TextInput
@@ -275,6 +275,19 @@ def keep_best_sets(work: Workspace, learner: Learner) -> None:
     work.first(copy)
 
 
+def add_soft_labels(work: Workspace, learner: Learner) -> None:
+    """What the full-data classifier makes of every selected text, beside its label ("label_probs" in the jsonl).
+
+    Sets of a finished run stay as they are: its card and its repository may have told of them.
+    """
+    missing = [path for path in _set_paths(work) if PROBS not in read_rows(path)[0]]
+    if not missing or (work.folder / "results.json").exists():
+        return
+    work.become_judge(learner)
+    for path in missing:
+        add_label_probs(path, learner.probabilities(read_set(path)[0]))
+
+
 def _selected_folder(work: Workspace) -> Path:
     """Where selected sets go: several tries for each wait beside the run's notes to be judged."""
     return work.folder if work.config.pool.tries == 1 else work.checkpoints / "tries"
@@ -282,5 +295,9 @@ def _selected_folder(work: Workspace) -> Path:
 
 def _missing_sets(work: Workspace) -> list[Path]:
     """Files of the run's sets that are not there yet."""
-    wanted = [set_path(work.folder, dpc, number) for dpc in work.config.dpc for number in range(work.config.sets)]
-    return [path for path in wanted if not path.exists()]
+    return [path for path in _set_paths(work) if not path.exists()]
+
+
+def _set_paths(work: Workspace) -> list[Path]:
+    """Files of the run's sets."""
+    return [set_path(work.folder, dpc, number) for dpc in work.config.dpc for number in range(work.config.sets)]

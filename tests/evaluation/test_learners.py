@@ -1,5 +1,7 @@
 """Learners of every kind, by name: what they learn, what they refuse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dilm import InputError
 from dilm.config import RecipeConfig
-from dilm.evaluation import scratch
+from dilm.evaluation import probing, scratch
 from dilm.evaluation.fine_tuning import FineTuning
 from dilm.evaluation.in_context import InContext
 from dilm.evaluation.learners import KINDS, make_learners, parse_learner
-from dilm.evaluation.probing import TfIdf
-from dilm.evaluation.protocol import held_out
+from dilm.evaluation.probing import TfIdf, logistic_regression
+from dilm.evaluation.protocol import Evaluator, held_out
 from dilm.evaluation.scratch import Scratch, WordConvolution
 from dilm.evaluation.training_sets import HeldOut, TrainingSet
 from dilm.prompts import layout
@@ -58,6 +60,50 @@ def test_every_kind_learns_something_that_depends_on_set_and_seed_alone(task, hu
         assert first.shape == (20,) and set(first.tolist()) <= {0, 1}
         learner.predict(real_set(task, 1, shift=5), test, seed=2)
         assert np.array_equal(learner.predict(chosen, test, seed=1), first), learner.name
+
+
+def test_soft_labels_take_the_place_of_labels_and_certain_ones_teach_the_same(task, hub_models):
+    names = ["tfidf", *(f"{kind}:{hub_models[1]}" for kind in ("probe", "scratch", "finetune"))]
+    test, chosen = held_out(task, "test", 80), real_set(task, 20)
+    certain = dataclasses.replace(chosen, label_probs=np.eye(2)[chosen.labels].tolist())
+    same = dataclasses.replace(chosen, label_probs=[[0.1, 0.9]] * 40)
+    config = RecipeConfig(max_steps=60, learning_rate=1e-2)
+    for learner in make_learners(names, task, config, max_length=48, bf16=False, device=CPU):
+        hard = learner.predict(chosen, test, seed=1)
+        assert np.array_equal(learner.predict(certain, test, seed=1), hard), learner.name
+        assert learner.predict(same, test, seed=1).min() == 1, learner.name
+
+
+def test_fine_tuning_takes_soft_labels_in_bfloat16(task, hub_models):
+    chosen = dataclasses.replace(real_set(task, 3), label_probs=[[0.1, 0.9]] * 6)
+    config = RecipeConfig(max_steps=30, learning_rate=1e-2)
+    (learner,) = make_learners([f"finetune:{hub_models[1]}"], task, config, max_length=48, bf16=True, device=CPU)
+    assert learner.predict(chosen, held_out(task, "test", 10), seed=0).tolist() == [1] * 10
+
+
+def test_prompts_are_made_of_no_soft_labels(task, tokenizer, tmp_path):
+    config = RecipeConfig(seeds=1)
+    name = f"icl:{longer_gpt2(tokenizer, tmp_path)}"
+    made = make_learners([name, "tfidf"], task, config, max_length=48, bf16=False, device=CPU)
+    hard = real_set(task, 1)
+    soft = dataclasses.replace(hard, method="soft", label_probs=[[0.6, 0.4]] * 2)
+    planned = Evaluator(task, made, config).plan([hard, soft])
+    assert [(run.training_set.method, run.learner.name) for run in planned] == [
+        ("random", "tfidf"),
+        ("soft", "tfidf"),
+        ("random", name),
+    ]
+
+
+def test_logistic_regression_on_soft_labels_is_that_on_each_text_as_often_as_its_probabilities_say(monkeypatch):
+    random = np.random.default_rng(0)
+    features, test = random.normal(size=(30, 4)), random.normal(size=(500, 4))
+    quarters = random.multinomial(4, [0.5, 0.3, 0.2], size=30)
+    soft = logistic_regression(features, (quarters / 4).tolist(), test)
+    labels = np.concatenate([np.repeat(np.arange(3), own) for own in quarters])
+    monkeypatch.setattr(probing, "REGULARIZATION", probing.REGULARIZATION / 4)
+    repeated = logistic_regression(np.repeat(features, 4, axis=0), labels.tolist(), test)
+    assert (soft == repeated).mean() > 0.99 and len(set(soft.tolist())) == 3
 
 
 def test_words_alone_tell_reviews_apart(task, learner):

@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from datasets import Dataset
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from dilm import InputError
 from dilm.evaluation.training_sets import read_sets
+from dilm.run_folder import add_label_probs, write_set
 from dilm.task import load_task
 
 
@@ -71,6 +73,51 @@ def test_a_set_that_does_not_fit_is_refused_with_its_place(task, tmp_path, rows,
         read_sets([write(tmp_path / "set.jsonl", rows)], task)
 
 
+def test_sets_with_soft_labels_are_there_twice_if_these_are_asked_for(task, tmp_path):
+    soft = [row | {"label_probs": probs} for row, probs in zip(ROWS, ([0.9, 0.1], [0.4, 0.6]), strict=True)]
+    write(tmp_path / "a.jsonl", soft)
+    write(tmp_path / "b.jsonl", ROWS)
+    sources = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    assert [s.targets for s in read_sets(sources, task)] == [[0, 1], [0, 1]]
+    hard, found, plain = read_sets(sources, task, soft_labels=True)
+    assert (hard.method, found.method, plain.method) == ("a", "a-soft", "b")
+    assert hard.targets == plain.targets == found.labels == [0, 1]
+    assert found.targets == [[0.9, 0.1], [0.4, 0.6]]
+    assert hard.content == plain.content == read_sets(sources, task)[0].content != found.content
+    with pytest.raises(InputError, match="no set has soft labels"):
+        read_sets(sources[1:], task, soft_labels=True)
+    with pytest.raises(InputError, match="two sets are number 0 of method 'a-soft'"):
+        read_sets([sources[0], f"a-soft={sources[1]}"], task, soft_labels=True)
+
+
+def test_soft_labels_of_very_many_classes_are_read_back(tmp_path):
+    count = 1500
+    many = load_task(Dataset.from_list([{"text": f"text {i}", "label": f"{i % count:04}"} for i in range(3 * count)]))
+    random = np.random.default_rng(0)
+    probs = np.concatenate([np.full((1, count), 1 / count), random.dirichlet(np.full(count, 0.01), 3)])
+    path = tmp_path / "set.jsonl"
+    write_set(path, many.texts("train", range(4)), [0, 1, 2, 3], many.label_names)
+    add_label_probs(path, probs.astype(np.float32))
+    _, soft = read_sets([path], many, soft_labels=True)
+    np.testing.assert_allclose(soft.targets, probs, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "probs", [[0.5], [0.7, 0.7], [1.5, -0.5], ["a", "b"], "ab", {}, [float("nan"), 1.0], [[1], [0]]]
+)
+def test_soft_labels_that_are_none_are_refused_with_their_place_where_they_are_read(task, tmp_path, probs):
+    path = write(tmp_path / "set.jsonl", [ROWS[0] | {"label_probs": [1, 0]}, ROWS[1] | {"label_probs": probs}])
+    assert len(read_sets([path], task)) == 1
+    with pytest.raises(InputError, match=r"line 2: label_probs .* no probabilities of the 2 classes"):
+        read_sets([path], task, soft_labels=True)
+
+
+def test_a_set_in_which_some_texts_have_no_soft_label_is_refused(task, tmp_path):
+    path = write(tmp_path / "set.jsonl", [ROWS[0] | {"label_probs": [1, 0]}, ROWS[1]])
+    with pytest.raises(InputError, match="line 2: has no label_probs"):
+        read_sets([path], task, soft_labels=True)
+
+
 def test_sources_without_sets_are_refused(task, pair_task, tmp_path):
     with pytest.raises(InputError, match="no file or folder"):
         read_sets([tmp_path / "none"], task)
@@ -94,30 +141,27 @@ def test_a_stranger_s_folder_cannot_name_a_method_that_is_no_name(task, tmp_path
         assert [s.method for s in read_sets([tmp_path / "theirs"], task)] == ["theirs"]
 
 
-values = st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=4))
+values = st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=4), st.lists(st.floats(), max_size=3))
 lines = st.lists(
     st.one_of(
         st.text(max_size=10),
         st.sampled_from(['{"text": "\\ud800", "label": 0}', "[" * 2000, '{"text": "a", "label": 1e999}', "NaN"]),
-        st.dictionaries(
-            st.sampled_from(["text", "text_pair", "label"]),
-            st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=4)),
-        ).map(json.dumps),
+        st.dictionaries(st.sampled_from(["text", "text_pair", "label", "label_probs"]), values).map(json.dumps),
     ),
     max_size=3,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(lines)
-def test_any_lines_are_sets_or_an_input_error(lines):
+@given(lines, st.booleans())
+def test_any_lines_are_sets_or_an_input_error(lines, soft_labels):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "set.jsonl")
         path.write_bytes("\n".join(lines).encode(errors="replace"))
         try:
-            (found,) = read_sets([path], TASK)
+            found, *_ = read_sets([path], TASK, soft_labels)
         except InputError as error:
-            assert str(path) in str(error)
+            assert str(path) in str(error) or "no set has soft labels" in str(error)
             return
         assert [text.encode().decode() for text in found.texts] == found.texts
         assert set(found.labels) <= {0, 1}

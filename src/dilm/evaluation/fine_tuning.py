@@ -15,7 +15,7 @@ from jaxtyping import Int
 from ..config import OptimizationConfig, RecipeConfig
 from ..errors import InputError
 from ..models.compact_embedding import compact_embedding
-from ..models.learner import Batch, Encoded, Learner
+from ..models.learner import Batch, Encoded, Learner, Targets
 from ..task import Task
 from ..training.embedding_distillation import EmbeddedSet
 from ..training.minibatches import RealBatches, training_steps
@@ -65,7 +65,7 @@ class FineTuning:
         encoded = learner.encode(training_set.texts)
         ids = {i for text in encoded for i in text["input_ids"]} | {int(learner.model.config.pad_token_id or 0)}
         with compact_embedding(learner.model, torch.tensor(sorted(ids), device=learner.device)) as decay:
-            batches = shuffled_batches(learner.batch, encoded, training_set.labels, self.config.batch_size, seed)
+            batches = shuffled_batches(learner.batch, encoded, training_set.targets, self.config.batch_size, seed)
             for _ in learner.train(batches, self.config, seed=seed, after_step=decay.after_step):
                 pass
 
@@ -82,7 +82,7 @@ def optimization(config: OptimizationConfig) -> dict[str, Any]:
 
 
 def shuffled_batches(
-    make: Callable[[Encoded, list[int]], Batch], encoded: Encoded, labels: list[int], batch_size: int, seed: int
+    make: Callable[[Encoded, Targets], Batch], encoded: Encoded, labels: Targets, batch_size: int, seed: int
 ) -> Iterator[Batch]:
     """Endless epochs over a small set, each in a new order; a set that fits into one batch is the same batch always."""
     random = np.random.default_rng(seed)

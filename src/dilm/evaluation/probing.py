@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from ..models.feature_cache import pretrained_features
-from ..models.learner import Learner
+from ..models.learner import Learner, Targets
 from ..task import TextInput
 from .training_sets import HeldOut, TrainingSet
 
@@ -19,12 +19,24 @@ REGULARIZATION = 10.0
 """C of the logistic regression, the same for every set: features have unit length, and 1 would be strong for them."""
 
 
-def logistic_regression(features: Any, labels: Int[np.ndarray, " n"], test_features: Any) -> Int[np.ndarray, " m"]:
-    """Predicted classes of the rows of `test_features` [m, d] after fitting on `features` [n, d]."""
+NEGLIGIBLE = 1e-4
+"""Probability of a class in a soft label below which it is left out."""
+
+
+def logistic_regression(features: Any, targets: Targets, test_features: Any) -> Int[np.ndarray, " m"]:
+    """Predicted classes of the rows of `test_features` [m, d] after fitting on `features` [n, d] and their labels.
+
+    A soft label is all classes, each with its probability as weight: the same cross-entropy, but for probabilities
+    below NEGLIGIBLE, with which every class of every text would be a row.
+    """
+    labels, weights = np.array(targets), None
+    if labels.ndim == 2:
+        rows, labels = np.nonzero(labels >= NEGLIGIBLE)
+        features, weights = features[rows], np.array(targets)[rows, labels]
     if len(np.unique(labels)) == 1:
         return np.full(test_features.shape[0], labels[0])
     model = LogisticRegression(C=REGULARIZATION, max_iter=2000)
-    return model.fit(features, labels).predict(test_features)
+    return model.fit(features, labels, weights).predict(test_features)
 
 
 class Probe:
@@ -47,7 +59,7 @@ class Probe:
         if self._features is None or self._features[0] is not held_out:
             self._features = held_out, pretrained_features(self.learner, held_out.texts)
         features = pretrained_features(self.learner, training_set.texts)
-        return logistic_regression(features, np.array(training_set.labels), self._features[1])
+        return logistic_regression(features, training_set.targets, self._features[1])
 
 
 class TfIdf:
@@ -67,7 +79,7 @@ class TfIdf:
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]")
         vectorizer.fit(_sides(training_set.texts, 0) + _sides(training_set.texts, 1))
         features, test = (_tfidf(vectorizer, texts) for texts in (training_set.texts, held_out.texts))
-        return logistic_regression(features, np.array(training_set.labels), test)
+        return logistic_regression(features, training_set.targets, test)
 
 
 def _sides(texts: list[TextInput], side: int) -> list[str]:

@@ -69,7 +69,7 @@ class Evaluator:
     def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
         """Every run: learner by learner, cheap ones first; then by seed and set, so that any beginning is balanced.
 
-        Sets of learned embeddings are for fine-tuning only.
+        Sets of learned embeddings are for fine-tuning only; a prompt takes no soft labels.
         The first `fine_tuned_sets` sets of a method and size are fine-tuned on, all if None.
         """
         runs = []
@@ -79,6 +79,8 @@ class Evaluator:
                 chosen = [s for s in sets if s.embeddings is None]
             elif fine_tuned_sets is not None:
                 chosen = [s for s in sets if s.number < fine_tuned_sets]
+            if isinstance(learner, InContext):
+                chosen = [s for s in chosen if s.label_probs is None]
             chosen.sort(key=lambda s: (s.number, s.dpc))
             recipe = self._recipe(learner)
             for seed in range(self.config.seeds if learner.seeded else 1):

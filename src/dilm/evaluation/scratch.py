@@ -116,7 +116,7 @@ class Scratch:
     def _train(self, network: WordConvolution, training_set: TrainingSet, seed: int) -> None:
         encoded = self.learner.encode(training_set.texts)
         batches = shuffled_batches(
-            self.learner.padded_batch, encoded, training_set.labels, self.config.batch_size, seed
+            self.learner.padded_batch, encoded, training_set.targets, self.config.batch_size, seed
         )
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
         for _, (words, targets) in zip(range(self.config.max_steps), self._prepared(batches), strict=False):
@@ -127,7 +127,7 @@ class Scratch:
             optimizer.zero_grad(set_to_none=True)
 
     def _prepared(self, batches: Iterator[Batch]) -> Iterator[tuple[Words, Tensor]]:
-        """Words and classes of each batch; a set that fits into one batch is the same batch always, and read once."""
+        """Words and labels of each batch; a set that fits into one batch is the same batch always, and read once."""
         last: tuple[Batch, Words, Tensor] | None = None
         for batch in batches:
             if last is None or batch is not last[0]:

@@ -8,7 +8,7 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ import yaml
 from ..errors import InputError, suggest
 from ..files import valid_text
 from ..models.feature_cache import fingerprint
-from ..run_folder import row_text
+from ..models.learner import Targets
+from ..run_folder import PROBS, row_text
 from ..task import Task, TextInput
 
 TDD = "tdd"
@@ -40,12 +41,20 @@ class TrainingSet:
     labels: list[int]
     embeddings: Path | None = None
     """Learned embeddings that take the place of the texts (embedding-level distillation)."""
+    label_probs: list[list[float]] | None = None
+    """Soft labels [n, c] that take the place of the labels in training."""
+
+    @property
+    def targets(self) -> Targets:
+        """What a learner is trained towards: the soft labels, if these are to be used, else the labels."""
+        return self.labels if self.label_probs is None else self.label_probs
 
     @cached_property
     def content(self) -> str:
         """12 hex digits of texts and labels, in order: a changed file is another set."""
         learned = "" if self.embeddings is None else hashlib.sha256(self.embeddings.read_bytes()).hexdigest()
-        return fingerprint([*self.texts, " ".join(map(str, self.labels)) + learned])[:12]
+        soft = "" if self.label_probs is None else json.dumps(self.label_probs)
+        return fingerprint([*self.texts, " ".join(map(str, self.labels)) + learned + soft])[:12]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,18 +65,20 @@ class HeldOut:
     labels: np.ndarray
 
 
-def read_sets(sources: Sequence[str | Path], task: Task) -> list[TrainingSet]:
+def read_sets(sources: Sequence[str | Path], task: Task, soft_labels: bool = False) -> list[TrainingSet]:
     """The sets in files and folders, ordered by method, DPC and number.
 
     A source is a jsonl file or a folder of them at any depth, or NAME=PATH to name the method; of a folder with a part
     named like the task only that part is taken. Without a name the method is that of the run or selection that made
-    the sets, else the name of the file or folder. Raises InputError for a source without sets, a set that does not
-    fit the task, and two sets of one method, DPC and number.
+    the sets, else the name of the file or folder. With `soft_labels` a set that has them ("label_probs"; sets of
+    learned embeddings have none) is there twice, the second time with them, as method NAME-soft. Raises InputError for
+    a source without sets, a set that does not fit the task, two sets of one method, DPC and number, and if no set has
+    the soft labels that are wanted.
     """
     sets: dict[tuple[str, int, int], TrainingSet] = {}
     for source in map(str, sources):
         name, _, path = source.rpartition("=") if not Path(source).exists() else ("", "", source)
-        for training_set in _read_source(Path(path), name, task):
+        for training_set in _twins(_read_source(Path(path), name, task, soft_labels)):
             key = training_set.method, training_set.dpc, training_set.number
             if key in sets:
                 raise InputError(
@@ -75,14 +86,26 @@ def read_sets(sources: Sequence[str | Path], task: Task) -> list[TrainingSet]:
                     f"{path}); give one of the sources a name of its own, as in better={path}"
                 )
             sets[key] = training_set
+    if soft_labels and all(one.label_probs is None for one in sets.values()):
+        raise InputError(
+            f"no set has soft labels, an object's {PROBS}: [one probability per class]; leave --soft-labels out"
+        )
     return [sets[key] for key in sorted(sets)]
 
 
-def _read_source(path: Path, name: str, task: Task) -> Iterator[TrainingSet]:
+def _twins(sets: Iterable[TrainingSet]) -> Iterator[TrainingSet]:
+    """Each set with its labels, and once more with its soft labels if it has them."""
+    for one in sets:
+        yield dataclasses.replace(one, label_probs=None)
+        if one.label_probs is not None:
+            yield dataclasses.replace(one, method=f"{one.method}-soft")
+
+
+def _read_source(path: Path, name: str, task: Task, soft: bool) -> Iterator[TrainingSet]:
     if not path.exists():
         raise InputError(f"no file or folder '{path}' with sets")
     if path.is_file():
-        yield _read_file(path, name or made_by(path.parent) or path.stem, None, task)
+        yield _read_file(path, name or made_by(path.parent) or path.stem, None, task, soft)
         return
     folder = path / task.name if (path / task.name).is_dir() else path
     files = [f for f in folder.rglob("*.jsonl") if "checkpoints" not in f.relative_to(folder).parts]
@@ -98,11 +121,11 @@ def _read_source(path: Path, name: str, task: Task) -> Iterator[TrainingSet]:
             numbers = list(range(len(members)))
         for file, number in zip(members, numbers, strict=True):
             if embeddings_path(file).exists():
-                words = _read_file(file, f"{method}-text", number, task)
+                words = _read_file(file, f"{method}-text", number, task, soft=False)
                 yield dataclasses.replace(words, method=method, embeddings=embeddings_path(file))
                 yield words
             else:
-                yield _read_file(file, method, number, task)
+                yield _read_file(file, method, number, task, soft)
 
 
 def embeddings_path(path: Path) -> Path:
@@ -135,31 +158,51 @@ def method_name(settings: dict[str, Any]) -> str | None:
     return method if isinstance(method, str) else None
 
 
-def _read_file(path: Path, method: str, number: int | None, task: Task) -> TrainingSet:
+def _read_file(path: Path, method: str, number: int | None, task: Task, soft: bool) -> TrainingSet:
     texts: list[TextInput] = []
     labels: list[int] = []
+    probs: list[list[float] | None] = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     for place, line in enumerate(lines, start=1):
         if line.strip():
-            text, label = _read_line(line, f"{path}, line {place}", task)
+            where = f"{path}, line {place}"
+            row = _read_line(line, where)
+            text, label = check_row(row, where, task)
             texts.append(text)
             labels.append(label)
+            probs.append(_probs(row, where, task) if soft else None)
     if not texts:
         raise InputError(f"{path} holds no texts")
     named = re.fullmatch(r"dpc_(\d+)", path.parent.name)
     dpc = int(named[1]) if named else max(Counter(labels).values())
-    return TrainingSet(method, dpc, _number(path) or 0 if number is None else number, texts, labels)
+    if None in probs and any(probs):
+        raise InputError(f"{path}, line {probs.index(None) + 1}: has no {PROBS}, others of the set have")
+    number = _number(path) or 0 if number is None else number
+    return TrainingSet(method, dpc, number, texts, labels, label_probs=[own for own in probs if own] or None)
 
 
-def _read_line(line: str, where: str, task: Task) -> tuple[TextInput, int]:
+def _read_line(line: str, where: str) -> Any:
     try:
-        row = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error})") from None
-    return check_row(row, where, task)
+
+
+def _probs(row: dict[str, Any], where: str, task: Task) -> list[float] | None:
+    """The soft label of a row, if it has one; InputError if it is none for the task."""
+    probs = row.get(PROBS)
+    if probs is None:
+        return None
+    numbers = isinstance(probs, list) and all(type(p) in (int, float) and 0 <= p <= 1 for p in probs)
+    if not numbers or len(probs) != task.num_classes or abs(sum(probs) - 1) > 0.01:
+        raise InputError(
+            f"{where}: {PROBS} {reprlib.repr(probs)} are no probabilities of the {task.num_classes} classes of task "
+            f"{task.name}"
+        )
+    return [float(p) for p in probs]
 
 
 def check_row(row: Any, where: str, task: Task) -> tuple[TextInput, int]:

@@ -27,6 +27,8 @@ from .packing import can_pack, logits_of, pack, packed_rows
 Encoded = list[dict[str, list[int]]]
 Batch = list[tuple[dict[str, Tensor], Tensor]]
 """One training step: inputs, packed or padded, and labels, on the learner's device, in groups that fit together."""
+Targets = Sequence[int | Sequence[float]]
+"""A class for each text, or the probability of every class."""
 
 
 class HeadView(NamedTuple):
@@ -178,8 +180,8 @@ class Learner:
         batch = self.tokenizer.pad(encoded, return_tensors="pt")
         return {key: value.to(self.device) for key, value in batch.items()}
 
-    def batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
-        """A training batch of texts, or of what `encode` made of them, and their classes: short texts share a row."""
+    def batch(self, texts: Sequence[TextInput] | Encoded, labels: Targets) -> Batch:
+        """A training batch of texts, or of what `encode` made of them, and their labels: short texts share a row."""
         encoded = self._encoded(texts)
         lengths = [len(text["input_ids"]) for text in encoded]
         groups = None
@@ -190,7 +192,7 @@ class Learner:
         targets = torch.as_tensor(labels, device=self.device)
         return [(pack(encoded, rows, self.model), targets[[i for row in rows for i in row]]) for rows in groups]
 
-    def padded_batch(self, texts: Sequence[TextInput] | Encoded, labels: Sequence[int]) -> Batch:
+    def padded_batch(self, texts: Sequence[TextInput] | Encoded, labels: Targets) -> Batch:
         """The same with one row per text, in groups of similar length."""
         encoded = self._encoded(texts)
         lengths = [len(text["input_ids"]) for text in encoded]
@@ -251,6 +253,10 @@ class Learner:
     def predict(self, texts: Sequence[TextInput] | Encoded, batch_size: int = 128) -> Float[np.ndarray, "n c"]:
         """Logits [n, c] of texts, or of what `encode` made of them."""
         return self.head_view(texts, batch_size).logits.cpu().numpy()
+
+    def probabilities(self, texts: Sequence[TextInput] | Encoded) -> Float[np.ndarray, "n c"]:
+        """The softmax of the logits."""
+        return torch.from_numpy(self.predict(texts)).softmax(1).numpy()
 
     # -- losses as a function of parameters (for heads that are not one linear layer, and for scope: all) -------
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ..plain_text import in_markdown as plain
+from ..run_folder import PROBS
 from .facts import METHOD_NAMES, Facts, cell_text, gains
 from .source import shown_place
 
@@ -32,6 +33,7 @@ CITATION = """\
 def dataset_card(facts: Facts) -> str:
     """README.md of the run folder, with the YAML that makes the folder a dataset repository."""
     largest = max(facts["dpc"])
+    soft = f" `{PROBS}` is what a classifier of the full data makes of a text." if facts["has_soft_labels"] else ""
     lines = [
         _front_matter(dataset_metadata(facts)),
         f"# {plain(facts['task'])}, distilled",
@@ -47,7 +49,7 @@ def dataset_card(facts: Facts) -> str:
         "```",
         "",
         f"Configurations: {', '.join(f'`dpc_{dpc}`' for dpc in facts['dpc'])}, by texts per class. Each is the first "
-        f"of {facts['sets']} sets that differ by seed; all of them are in `dpc_*/dataset_*.jsonl`.",
+        f"of {facts['sets']} sets that differ by seed; all of them are in `dpc_*/dataset_*.jsonl`.{soft}",
         "",
         "## Accuracy of learners trained on them",
         "",
@@ -80,6 +82,7 @@ def dataset_metadata(facts: Facts) -> dict[str, Any]:
         *({"name": column, "dtype": "string"} for column in columns),
         {"name": "label", "dtype": {"class_label": {"names": names}}},
         {"name": "label_name", "dtype": "string"},
+        *([{"name": PROBS, "list": "float32"}] if facts["has_soft_labels"] else []),
     ]
     largest = max(facts["dpc"])
     return {

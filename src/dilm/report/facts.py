@@ -9,7 +9,7 @@ from typing import Any
 from ..diagnostics import words
 from ..evaluation.statistics import set_means
 from ..progress import clock
-from ..run_folder import Run, read_set, text_row
+from ..run_folder import PROBS, Run, read_rows, read_set, text_row
 from ..task import TextInput
 from .command import command
 from .source import source_card
@@ -51,6 +51,7 @@ def run_facts(run: Run) -> Facts:
         "folder": str(run.output_dir),
         "texts": texts,
         "has_pairs": any("text_pair" in row for rows in texts.values() for row in rows),
+        "has_soft_labels": all(PROBS in row for paths in run.set_files().values() for row in read_rows(paths[0])),
         "overlap": overlap and {**overlap, "nearest": nearest_pairs(texts)},
         "tries": config["pool"].get("tries", 1),
         "command": command(config),
