@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of the classifier")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/soft_labels"))
     args = parser.parse_args()
-    task, folder = dilm.load_task(args.task), args.folder / task.name
+    task = dilm.load_task(args.task)
+    folder = args.folder / task.name
     weights = folder / f"judge_{task.fingerprint}_{args.steps}.safetensors"
     if not weights.exists():
         weights.parent.mkdir(parents=True, exist_ok=True)

@@ -276,14 +276,10 @@ def keep_best_sets(work: Workspace, learner: Learner) -> None:
 
 
 def add_soft_labels(work: Workspace, learner: Learner) -> None:
-    """What the full-data classifier makes of every selected text, beside its label ("label_probs" in the jsonl).
-
-    Sets of a finished run stay as they are: its card and its repository may have told of them.
-    """
+    """What the full-data classifier makes of every selected text, beside its label ("label_probs" in the jsonl)."""
     missing = [path for path in _set_paths(work) if PROBS not in read_rows(path)[0]]
-    if not missing or (work.folder / "results.json").exists():
-        return
-    work.become_judge(learner)
+    if missing:
+        work.become_judge(learner)
     for path in missing:
         add_label_probs(path, learner.probabilities(read_set(path)[0]))
 

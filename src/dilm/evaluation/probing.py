@@ -23,7 +23,7 @@ NEGLIGIBLE = 1e-4
 """Probability of a class in a soft label below which it is left out."""
 
 
-def logistic_regression(features: Any, targets: Targets, test_features: Any) -> Int[np.ndarray, " m"]:
+def logistic_regression(features: Any, targets: Targets | np.ndarray, test_features: Any) -> Int[np.ndarray, " m"]:
     """Predicted classes of the rows of `test_features` [m, d] after fitting on `features` [n, d] and their labels.
 
     A soft label is all classes, each with its probability as weight: the same cross-entropy, but for probabilities
