@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
     parser.add_argument("--max-texts", type=int, default=2000)
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/on_dev"))
+    parser.add_argument("--soft-labels", action="store_true", help="also on those of sets that have them, as NAME-soft")
     parser.add_argument("--name", help="of the result file; on_dev_TASK if left out")
     args = parser.parse_args()
     task, state = dilm.load_task(args.task), process_state()
@@ -39,7 +40,8 @@ def main() -> None:
     sets = first_sets(origins, folder / f"first_{state.process_index}", args.dpc, args.sets)
     on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
     recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
-    results = dilm.evaluate(sets, task=on_dev, learners=args.learners, output=folder / "results.json", recipe=recipe)
+    soft, output = args.soft_labels, folder / "results.json"
+    results = dilm.evaluate(sets, task=on_dev, learners=args.learners, output=output, recipe=recipe, soft_labels=soft)
     if state.is_main_process:
         comparison = compare(results["rows"], metric=args.metric, against=next(iter(origins)))
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"

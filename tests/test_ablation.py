@@ -9,6 +9,7 @@ from test_distill import TINY
 import dilm
 from dilm import InputError
 from dilm.ablation import VARIANTS
+from dilm.run_folder import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,8 @@ def test_every_variant_stands_in_one_table(ablation):
     assert {(row["set"], row["method"]) for row in rows} == {
         (number, method) for number in (0, 1) for method in methods
     }
+    files = list(folder.glob("*/dpc_2/dataset_*.jsonl"))
+    assert len(files) == 2 * len(VARIANTS) and all("label_probs" in row for file in files for row in read_rows(file))
 
 
 def test_variants_share_stage_1_and_differ_after_it(ablation):

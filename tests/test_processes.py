@@ -19,7 +19,6 @@ from test_distill import TINY
 
 from dilm.cli import main
 from dilm.models.processes import gathered, gathered_rows, own_share, sum_gradients
-from dilm.run_folder import read_rows, read_set
 
 
 @pytest.fixture
@@ -81,9 +80,7 @@ def test_two_processes_write_select_and_evaluate_what_one_does(settings, tmp_pat
     sets = sorted(one.glob("dpc_*/*.jsonl"))
     assert sets
     for file in sets:
-        assert read_set(two / file.relative_to(one)) == read_set(file)
-        probs = [[row["label_probs"] for row in read_rows(folder / file.relative_to(one))] for folder in (one, two)]
-        np.testing.assert_allclose(probs[1], probs[0], atol=1e-4)
+        assert (two / file.relative_to(one)).read_text() == file.read_text()
     results = [json.loads((folder / "results.json").read_text()) for folder in (one, two)]
     assert results[0]["rows"] == results[1]["rows"]
     assert results[0]["diagnostics"]["rejected"] == results[1]["diagnostics"]["rejected"]

@@ -17,8 +17,6 @@ from .training_sets import HeldOut, TrainingSet
 
 REGULARIZATION = 10.0
 """C of the logistic regression, the same for every set: features have unit length, and 1 would be strong for them."""
-
-
 NEGLIGIBLE = 1e-4
 """Probability of a class in a soft label below which it is left out."""
 
@@ -31,8 +29,9 @@ def logistic_regression(features: Any, targets: Targets | np.ndarray, test_featu
     """
     labels, weights = np.array(targets), None
     if labels.ndim == 2:
-        rows, labels = np.nonzero(labels >= NEGLIGIBLE)
-        features, weights = features[rows], np.array(targets)[rows, labels]
+        probs = labels
+        rows, labels = np.nonzero(probs >= NEGLIGIBLE)
+        features, weights = features[rows], probs[rows, labels]
     if len(np.unique(labels)) == 1:
         return np.full(test_features.shape[0], labels[0])
     model = LogisticRegression(C=REGULARIZATION, max_iter=2000)
