@@ -2,14 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := .venv-docs
 
-.PHONY: demo test coverage test-browser images lint docs audit-dependencies clean
+.PHONY: demo test pytest coverage test-browser images lint docs audit-dependencies clean
 
 demo: $(VENV)/installed
 	@echo "== dilm distill (embedded reviews, about 12 minutes on 2 cores, less where they have bfloat16)"
 	$(BIN)/dilm distill
 
-test: $(VENV)/installed-dev lint
+test: lint pytest
+
+pytest: $(VENV)/installed-dev
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -34,9 +37,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # Pages under site/, any warning being an error; they fetch nothing from elsewhere.
-docs: $(VENV)/installed-docs
+docs: $(DOCS)/installed
 	@echo "== docs"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 # Fails only for a vulnerability with a fixed release; without a network, or without pip-audit, it says so and passes.
 audit-dependencies: $(VENV)/installed-dev
@@ -61,10 +64,12 @@ $(VENV)/installed-dev: $(VENV)/torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,report,dev]'
 	@touch $@
 
-$(VENV)/installed-docs: $(VENV)/torch
+# An environment of its own, without torch: the pages are made from the sources as they are read.
+$(DOCS)/installed: docs/requirements.txt constraints.txt
 	@echo "== installing what the docs need"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,docs]'
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --constraint constraints.txt --requirement docs/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs site .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS) runs site .pytest_cache .ruff_cache
