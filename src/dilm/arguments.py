@@ -91,7 +91,7 @@ class EvaluateArguments(RecipeConfig):
     full: Flag = False
     """Also train each learner on all training texts: the ceiling."""
     soft_labels: Flag = False
-    """Measure sets that have label_probs also with learners trained on these soft labels, as NAME-soft."""
+    """Also train on label_probs, as method NAME-soft."""
     learning_rates: Annotated[tuple[float, ...], arg(metavar="F ...", help_behavior_hint="")] = ()
     """Choose the learning rate of fine-tuning among these on dev, once per learner, for all methods alike."""
     max_length: int = 128
