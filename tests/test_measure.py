@@ -256,6 +256,8 @@ def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tm
         (["evaluate", "{sets}", "--task", "{csv}", "--learner", "prob:x"], "did you mean 'probe'"),
         (["evaluate", "{sets}", "--task", "{csv}", "--learner", "probe:no/such"], "could not be loaded"),
         (["evaluate", "{sets}", "--task", "{csv}", "--seeds", "0"], "'seeds' must be above 0"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--learner", "icl:x", "--soft-labels"], "takes no soft labels"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--soft-labels"], "no set has soft labels"),
         (["select", "{csv}", "--method", "kernal"], "did you mean 'kernel'"),
         (["select", "{csv}", "--dpc", "900", "--output-dir", "x"], "dpc 900"),
         (["compare"], "no results"),

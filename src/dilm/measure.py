@@ -64,8 +64,10 @@ def evaluate(
     """
     state, recipe, output = process_state(), recipe or RecipeConfig(), Path(output)
     reporter = Reporter(quiet or not state.is_main_process, log_format)
-    for name in learners:
-        kind, source = parse_learner(name)
+    parsed = [parse_learner(name) for name in learners]
+    if soft_labels and all(kind == "icl" for kind, _ in parsed):
+        raise InputError("in-context learning takes no soft labels; leave --soft-labels out, or add another --learner")
+    for kind, source in parsed:
         if source is not None and source != OFFLINE:
             check_model(source, f"learner {kind}", lambda _: True)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
