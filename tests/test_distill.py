@@ -370,6 +370,9 @@ def test_an_offline_generator_without_its_package_is_told_before_anything_is_wri
         ({"learner": "no/such-model"}, "could not be loaded"),
         ({"generator": "no/such-model"}, "could not be loaded"),
         ({"learning_rate": 1}, "no setting 'learning_rate'"),
+        ({"evaluation": {"learners": ("probe", "finetune:no/such")}}, "learner finetune 'no/such' could not be loaded"),
+        ({"evaluation": {"learners": ("icl:offline",)}}, "needs a causal LM"),
+        ({"gradient_matching": {"objective": "gumbel", "scope": "all"}}, "scope head"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_written(task, hub_models, tmp_path, changes, message):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dilm.cli import main
 from dilm.config import RecipeConfig
 from dilm.evaluation.statistics import row_key
 from dilm.evaluation.store import RowStore
+from dilm.evaluation.training_sets import read_sets
 from dilm.reviews import generate
 from dilm.spread import RENDEZVOUS
 
@@ -246,6 +248,10 @@ def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tm
     assert main([*command, "--learning-rates", "1e-4"]) == 0
     assert main([*command, "--learning-rates", "1e-4", "1e-2"]) == 0
     assert capsys.readouterr().out.count("on dev") == 1, "other rates do not take the place of those that were tried"
+    made = [path.name for path in (tmp_path / "r.json.runs").glob("rows-*")]
+    assert len(made) == 2, "runs are made once for each of the two rates that were chosen"
+    assert main([*command, "--max-steps", "3", "--learning-rates", "1e-4", "1e-2"]) == 0
+    assert "on dev" in capsys.readouterr().out, "by another recipe another rate may be best"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +279,22 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(csv, coresets, capsys, argum
     assert told.startswith("error: ") and "\n" not in told and message in told
 
 
+def test_results_among_the_sets_are_no_sets(csv, coresets, tmp_path):
+    shutil.copytree(coresets / "random", tmp_path / "sets")
+    options = {"task": csv, "learners": ["tfidf"], "output": tmp_path / "sets/results.json", "quiet": True}
+    first = dilm.evaluate(tmp_path / "sets", **options)["rows"]
+    assert dilm.evaluate(tmp_path / "sets", **options)["rows"] == first and len(first) == 6
+
+
+def test_f1_is_no_accuracy_by_another_name(csv, coresets, tmp_path, capsys):
+    output = str(tmp_path / "r.json")
+    assert (
+        main(["evaluate", str(coresets), "--task", str(csv), "--learner", "tfidf", "--output", output, "--quiet"]) == 0
+    )
+    assert main(["compare", output, "--metric", "f1"]) == 2
+    assert "have no F1" in capsys.readouterr().err
+
+
 def test_compare_prints_markdown(csv, coresets, tmp_path, capsys):
     output = str(tmp_path / "r.json")
     assert main(["evaluate", str(coresets), "--task", str(csv), "--learner", "tfidf", "--output", output]) == 0
@@ -291,5 +313,7 @@ def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, c
     rows = dilm.evaluate([tmp_path / "t"], learners=learners, **options)["rows"]
     found = {(row["method"], row["learner"].partition(":")[0]) for row in rows}
     assert found == {("tdd", "finetune"), ("tdd-text", "finetune"), ("tdd-text", "tfidf")}
+    files = sorted((tmp_path / "t").glob("dpc_2/*.jsonl"))
+    assert {one.method for one in read_sets(files, dilm.load_task(csv))} == {"tdd", "tdd-text"}, "as the folder is read"
     with pytest.raises(InputError, match="without pairs"):
         dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])

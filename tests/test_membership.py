@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 import dilm
 from dilm import InputError
 from dilm.cli import main
-from dilm.membership import auc_interval, in_words, losses_after
+from dilm.membership import auc_interval, in_words, like_in_classes, losses_after
 from dilm.task import load_task
 
 
@@ -38,6 +38,13 @@ def test_a_learner_that_learnt_the_members_by_heart_gives_them_away():
     )
     assert by_heart[1] > 0.75
     assert "give away" in "\n".join(in_words(_facts(*by_heart)))
+
+
+def test_members_have_the_classes_that_the_others_have():
+    labels, others = np.repeat([0, 1, 2], [500, 500, 50]), np.repeat([0, 1], [30, 90])
+    rows = like_in_classes(labels, others, seed=0)
+    assert len(set(rows.tolist())) == len(rows) and np.bincount(labels[rows]).tolist() == [166, 500]
+    assert rows.tolist() != like_in_classes(labels, others, seed=1).tolist()
 
 
 def _facts(auc, low, high):

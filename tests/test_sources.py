@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
 from task_files import FORMATS, ROWS, all_rows, check_sound, save_as, write_csv, write_jsonl
@@ -90,6 +92,13 @@ def test_local_folder_laid_out_as_on_the_hub(tmp_path):
     assert any("test split has no labels" in note for note in task.notes)
     with pytest.raises(InputError, match=r"cannot load the dataset.*mnli"):
         load_task(f"{folder}:mnli")
+
+
+def test_a_parquet_column_of_a_kind_that_nobody_asks_for_does_no_harm(tmp_path):
+    table = pa.Table.from_pylist(ROWS)
+    maps = pa.array([[("a", "b")]] * len(ROWS), pa.map_(pa.string(), pa.string()))
+    pq.write_table(table.append_column("tags", maps), tmp_path / "t.parquet")
+    assert load_task(tmp_path / "t.parquet").num_classes == 2
 
 
 def test_class_label_names_come_out_of_a_parquet_file(tmp_path):

@@ -200,8 +200,7 @@ def valid_text(text: str) -> str:
 
 def _parquet_tables(path: Path, _: Kinds) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
-        features = Features.from_arrow_schema(file.schema_arrow)
-        class_labels = {name: feature for name, feature in features.items() if isinstance(feature, ClassLabel)}
+        class_labels = _class_labels(file.schema_arrow)
         for batch in file.iter_batches(batch_size=ROWS):
             batch.validate(full=True)  # text that is not UTF-8
             table = pa.table({name: _plain(batch.column(name)) for name in batch.schema.names})
@@ -209,6 +208,15 @@ def _parquet_tables(path: Path, _: Kinds) -> Iterator[pa.Table]:
                 known = Features({**Features.from_arrow_schema(table.schema), **class_labels})
                 table = table.cast(known.arrow_schema)
             yield table
+
+
+def _class_labels(schema: pa.Schema) -> dict[str, ClassLabel]:
+    """The columns with named classes; none if any column is of a kind that `datasets` does not know (a map, say)."""
+    try:
+        features = Features.from_arrow_schema(schema)
+    except (ValueError, TypeError, NotImplementedError):
+        return {}
+    return {name: feature for name, feature in features.items() if isinstance(feature, ClassLabel)}
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from .config import RecipeConfig
 from .durable import write_json
 from .errors import InputError
 from .evaluation.fine_tuning import FineTuning
-from .evaluation.learners import make_learners, parse_learner
+from .evaluation.learners import check_learner, make_learners, parse_learner
 from .evaluation.learning_rate import choose_learning_rate
 from .evaluation.protocol import Evaluator, in_words, short_hash
 from .evaluation.statistics import summarize
@@ -22,8 +22,6 @@ from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet, read_sets
 from .locks import locked
 from .models.compute import default_device, native_bf16
-from .models.loading import check_model
-from .models.offline import OFFLINE
 from .models.processes import of_the_first, own_share, process_state
 from .progress import LogFormat, Reporter
 from .run_folder import plain, versions
@@ -64,12 +62,10 @@ def evaluate(
     """
     state, recipe, output = process_state(), recipe or RecipeConfig(), Path(output)
     reporter = Reporter(quiet or not state.is_main_process, log_format)
-    parsed = [parse_learner(name) for name in learners]
-    if soft_labels and all(kind == "icl" for kind, _ in parsed):
+    if soft_labels and all(parse_learner(name)[0] == "icl" for name in learners):
         raise InputError("in-context learning takes no soft labels; leave --soft-labels out, or add another --learner")
-    for kind, source in parsed:
-        if source is not None and source != OFFLINE:
-            check_model(source, f"learner {kind}", lambda _: True)
+    for name in learners:
+        check_learner(name)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded, soft_labels)
     device = state.device or default_device()
@@ -140,24 +136,20 @@ def _choose_rates(
     if not rates:
         return {}
     sizes = sorted({one.dpc for one in sets})
-    key = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
-    path = folder / f"learning_rates-{short_hash(key)}.json"
     found: dict[str, dict[str, float]] = {}
     for learner in made:
         if not isinstance(learner, FineTuning):
             continue
+        key = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
+        key |= {"recipe": learner.recipe | {"learning_rate": None}}
+        path = folder / f"learning_rates-{short_hash(key)}.json"
         if state.is_main_process:
             with locked(folder, wait=True):  # another evaluation may be choosing the same one
-                found = _read_rates(path)
-                if learner.name not in found:
-                    found[learner.name] = choose_learning_rate(learner, task, rates, key["dpc"], reporter.say)
-                    write_json(path, {"key": key, "scores": found})
+                if not path.exists():
+                    scores = choose_learning_rate(learner, task, rates, key["dpc"], reporter.say)
+                    write_json(path, {"key": key, "scores": scores})
         state.wait_for_everyone()
-        found = _read_rates(path)
-        best = max(rates, key=lambda rate, scores=found[learner.name]: scores[f"{rate:g}"])
+        scores = found[learner.name] = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        best = max(rates, key=lambda rate, scores=scores: scores[f"{rate:g}"])
         learner.config = dataclasses.replace(learner.config, learning_rate=best)
     return found
-
-
-def _read_rates(path: Path) -> dict[str, dict[str, float]]:
-    return json.loads(path.read_text(encoding="utf-8"))["scores"] if path.exists() else {}

@@ -84,11 +84,11 @@ def _learner(config: Facts, task: Task) -> Learner:
 def _attack(run: Run, task: Task, learner: Learner) -> Facts:
     texts, labels = real_sample(task, 1, derived_seed("audit"))
     features = pretrained_features(learner, texts)
-    rows = np.random.default_rng(derived_seed("audit, members")).permutation(len(texts))[:TEXTS]
-    members, member_labels = features[rows], labels[rows]
     held_out = np.arange(min(len(task.dev), TEXTS))
     others = pretrained_features(learner, task.texts("dev", held_out))
     other_labels = task.labels("dev")[held_out]
+    rows = like_in_classes(labels, other_labels, derived_seed("audit, members"))
+    members, member_labels = features[rows], labels[rows]
 
     def line(trained_on: str, dpc: int, sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> Facts:
         losses = [
@@ -108,6 +108,16 @@ def _attack(run: Run, task: Task, learner: Learner) -> Facts:
     lines = [line("distilled", dpc, [set_features(path) for path in files]) for dpc, files in run.set_files().items()]
     lines.append(line("full", 0, [(features, labels)]))
     return {"members": len(members), "held_out": len(others), "lines": lines}
+
+
+def like_in_classes(labels: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of `labels`, TEXTS at most, with classes as frequent as among `others`: losses differ by class."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shares = np.bincount(others, minlength=int(labels.max()) + 1) / len(others)
+    counts = np.bincount(labels, minlength=len(shares))
+    wanted = shares > 0
+    total = min(TEXTS, int((counts[wanted] / shares[wanted]).min()))
+    return np.concatenate([order[labels[order] == c][: round(total * share)] for c, share in enumerate(shares)])
 
 
 def losses_after(

@@ -23,7 +23,7 @@ from . import closing, stages
 from .config import DistillConfig, flatten, load_config
 from .durable import write_json
 from .errors import InputError
-from .evaluation.learners import parse_learner
+from .evaluation.learners import check_learner
 from .models.compute import libraries_set_aside
 from .models.loading import check_model
 from .models.lora import check_lora
@@ -127,17 +127,19 @@ def check(task: Task, config: DistillConfig) -> None:
     for dpc in config.dpc:
         check_dpc(task, dpc)
     check_trackers(config.report_to)
-    for name in config.evaluation.learners:
-        parse_learner(name, alone=True)
     for method in (config.pool.selection, *config.evaluation.baselines):
         check_method(method)
     if not len(task.dev):
         raise InputError(
             f"task {task.name} has no two different texts in any class, which leaves none to check on; add texts"
         )
+    for name in config.evaluation.learners:
+        check_learner(name, own=config.learner)
     check_model(
         resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     )
+    if (config.gradient_matching.objective, config.gradient_matching.scope) == ("gumbel", "all"):
+        raise InputError("objective gumbel matches gradients of the head; give --gradient-matching.scope head")
     if config.lora_r:
         check_lora(config.generator, OFFLINE)
     if config.generator == OFFLINE:

@@ -10,7 +10,7 @@ from typing import Any
 from .durable import write_json, write_text
 from .errors import InputError
 from .evaluation.comparison import compare as compare_rows
-from .evaluation.statistics import row_key
+from .evaluation.statistics import FULL, row_key
 from .report.comparison import comparison_csv, comparison_markdown
 
 
@@ -37,7 +37,13 @@ def compare(
             place = row["set"] if content else f"{number}:{row['set']}"
             rows[row["task"], place, *row_key(row)] = row | {"set": place}
             name = f"{row['method']}, {row['dpc']} per class, set {row['set']}"
-            first, known = contents.setdefault((row["task"], name), (str(source), content))
+            own = row["learner"] if row["method"] == FULL else None
+            first, known = contents.setdefault((row["task"], name, own), (str(source), content))
+            if content and known and content != known and own:
+                raise InputError(
+                    f"{first} and {source} have {own} trained on the full data in different ways; evaluate both with "
+                    "the same --full-data-steps, --full-data-epochs and --full-data-learning-rate"
+                )
             if content and known and content != known:
                 raise InputError(
                     f"{first} and {source} have different texts under one name ({name}); evaluate them under names of "

@@ -1,5 +1,6 @@
 """The protocol: planned runs, rows on disk, statistics."""
 
+import dataclasses
 import json
 import math
 import os
@@ -126,6 +127,15 @@ def test_the_full_data_runs_reach_more_than_a_small_set(task, learner):
     words = Evaluator(task, [TfIdf()], config)
     [full], [small] = (list(words.run(plan)) for plan in (words.plan_full_data(), words.plan([some_set(task)])))
     assert full["accuracy"] > small["accuracy"] + 0.1
+
+
+def test_a_run_on_the_full_data_is_another_by_other_settings(task, learner):
+    first, second = (
+        evaluator(task, learner, dataclasses.replace(CONFIG, full_data_steps=steps)).plan_full_data()
+        for steps in (50, 60)
+    )
+    same = {run.learner.name: run.key == other.key for run, other in zip(first, second, strict=True)}
+    assert same == {"probe:tiny": True, "finetune:tiny": False}
 
 
 def test_the_learning_rate_is_chosen_on_dev_and_stays(task, learner):

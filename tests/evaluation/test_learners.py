@@ -220,6 +220,17 @@ def test_a_prompt_that_does_not_fit_is_refused_and_a_long_text_is_cut(tokenizer,
     assert predictions.shape == (2,)
 
 
+def test_of_a_long_pair_something_is_left_of_both_texts(tokenizer, tmp_path):
+    learner = in_context(longer_gpt2(tokenizer, tmp_path, positions=200))
+    long, short = "word " * 300, "a great phone"
+    for pair, other in (((long, short), "Text 2: a great phone"), ((short, long), "Text 1: a great phone")):
+        ids = learner._query(pair, 90)
+        asked = learner.tokenizer.decode(ids)
+        assert len(ids) <= 90 and other in asked and asked.endswith("Label:") and "word word" in asked
+    both = learner.tokenizer.decode(learner._query((long, long), 60))
+    assert both.count("word") > 10 and "word" in both.split("Text 2:")[1]
+
+
 def test_layout_of_texts_and_pairs():
     assert layout("a\n b") == "Text: a b\nLabel:"
     assert layout(("a", "b")) == "Text 1: a\nText 2: b\nLabel:"

@@ -291,3 +291,15 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(learner, texts, tmp
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("DILM_CACHE", str(tmp_path / "file"))
     assert pretrained_features(learner, texts[:3]).shape == (3, 32)
+
+
+def test_the_fingerprint_is_that_of_the_learner_as_it_was_loaded(learner):
+    """A fast tokenizer remembers how it was last asked to cut and to pad."""
+    before = learner.fingerprint
+    learner.collate(learner.encode(["a text", "another, longer text"]))
+    del learner.fingerprint
+    assert learner.fingerprint == before
+
+
+def test_no_texts_are_no_texts(learner):
+    assert learner.encode([]) == []

@@ -40,6 +40,9 @@ def compare(
     recipes: what the recipes of the rows stand for, to name what differs.
     Raises InputError for rows of one learner with different recipes, and for an unknown metric.
     """
+    rows = list(rows)
+    if metric == "f1" and (without := next((row["task"] for row in rows if "f1" not in row), None)):
+        raise InputError(f"rows of {without} have no F1, which is kept for pairs in two classes; leave --metric out")
     cells = _cells(rows, metric, recipes or {})
     lines, pairs = [], []
     for task, learner in dict.fromkeys(key[:2] for key in cells):

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from ..errors import InputError
+from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import autocast, default_device
 from ..models.loading import load_pretrained
 from ..prompts import example, layout, shuffled
@@ -50,10 +51,17 @@ class InContext:
         self.labels = [self._ids(f" {label}") for label in label_names]
         if not all(self.labels):
             raise InputError(f"learner '{source}' has no tokens for a label name; give the classes other names")
+        with torch.inference_mode():
+            first = torch.tensor([self.labels[0][:1]], device=self.model.device)
+            if getattr(self.model(first, use_cache=True), "past_key_values", None) is None:
+                raise InputError(
+                    f"learner '{source}' keeps no key-value cache, as a causal LM does; pass one that does"
+                )
 
     @property
     def recipe(self) -> dict[str, Any]:
-        return {"model": self.source, "calibrated": self.calibrated, "labels": list(self.label_names)}
+        precision = {"bf16": self.bf16, "device": self.model.device.type}
+        return {"model": self.source, "calibrated": self.calibrated, "labels": list(self.label_names), **precision}
 
     @property
     def context(self) -> int | None:
@@ -89,29 +97,31 @@ class InContext:
         with torch.inference_mode(), autocast(self.model.device, self.bf16):
             cache = self.model(torch.tensor([prompt], device=self.model.device), use_cache=True).past_key_values
             for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
-                scores[rows] = self._score([queries[i] for i in rows], cache).cpu().numpy()
+                batch = order[start : start + self.batch_size]
+                for run in runs_within([len(queries[i]) for i in batch], tokens_at_once(self.model.device)):
+                    scores[batch[run]] = self._score([queries[i] for i in batch[run]], cache).cpu().numpy()
         return scores
 
     def _score(self, queries: list[list[int]], cache: Any) -> Float[Tensor, "b c"]:
         if all(len(label) == 1 for label in self.labels):
             after = self._after(queries, cache)
             last = torch.stack([after[i, len(query) - 1] for i, query in enumerate(queries)])
-            return last[:, [label[0] for label in self.labels]]
+            return last.float().log_softmax(-1)[:, [label[0] for label in self.labels]]
         columns = []
         for label in self.labels:
             after = self._after([query + label[:-1] for query in queries], cache)
             places = [torch.arange(len(query) - 1, len(query) - 1 + len(label)) for query in queries]
-            columns.append(torch.stack([after[i, p, label].sum() for i, p in enumerate(places)]))
+            spelled = [after[i, p].float().log_softmax(-1) for i, p in enumerate(places)]
+            columns.append(torch.stack([own[torch.arange(len(label)), label].sum() for own in spelled]))
         return torch.stack(columns, 1)
 
     def _after(self, rows: list[list[int]], cache: Any) -> Float[Tensor, "b l v"]:
-        """Log-probabilities of the next token at every place. Padding stands on the right, where no token sees it."""
+        """Logits of the next token at every place. Padding stands on the right, where no token sees it."""
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.model.device)
         repeated = copy.deepcopy(cache)
         repeated.batch_repeat_interleave(len(rows))
-        return self.model(ids, past_key_values=repeated, use_cache=True).logits.float().log_softmax(-1)
+        return self.model(ids, past_key_values=repeated, use_cache=True).logits
 
     # -- the prompt --------------------------------------------------------------------------------------------
 
@@ -121,10 +131,22 @@ class InContext:
         return start + [i for example in examples for i in self._ids(example)]
 
     def _query(self, text: TextInput, room: int | None) -> list[int]:
-        """Tokens of the text in question up to where its label belongs; a long text is cut, the frame is kept."""
+        """Tokens of the text in question up to where its label belongs; a long text is cut, the frame is kept.
+
+        Of a pair the longer text is cut first, so that something is left of both.
+        """
         ids = self._ids(layout(text))
         if room is None or len(ids) <= room:
             return ids
+        if not isinstance(text, str):
+            parts = [self._ids(part) for part in text]
+            lengths = [len(part) for part in parts]
+            for _ in range(min(len(ids) - room, sum(lengths))):
+                lengths[lengths.index(max(lengths))] -= 1
+            first, second = (self.tokenizer.decode(part[:n]) for part, n in zip(parts, lengths, strict=True))
+            ids = self._ids(layout((first, second)))
+            if len(ids) <= room:
+                return ids
         end = self._ids("\nLabel:")
         return ids[: room - len(end)] + end
 

@@ -8,10 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import Int
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
 from ..config import RecipeConfig
 from ..errors import InputError, suggest
 from ..models.learner import Learner
+from ..models.loading import check_model
+from ..models.offline import OFFLINE, resolve
 from ..task import Task
 from .fine_tuning import FineTuning
 from .in_context import InContext
@@ -53,9 +59,32 @@ def parse_learner(name: str, alone: bool = False) -> tuple[str, str | None]:
             f"no learner '{name}'{suggest(kind, KINDS)}; expected one of {', '.join(KINDS)}, as in probe:ID"
         )
     if (kind == "tfidf") == bool(source) and not (alone and not source):
-        wanted = "tfidf takes no id" if source else f"pass a Hub id, a path or offline, as in {kind}:offline"
+        other = (
+            "a Hub id or a path, as in icl:gpt2"
+            if kind == "icl"
+            else f"a Hub id, a path or offline, as in {kind}:offline"
+        )
+        wanted = "tfidf takes no id" if source else f"pass {other}"
         raise InputError(f"learner '{name}': {wanted}")
     return kind, source or None
+
+
+def check_learner(name: str, own: str | None = None) -> None:
+    """InputError, before any long work, for what is no learner or whose model cannot be had or play that part.
+
+    own: the model that a kind without an id stands for; None where a kind may not stand alone.
+    """
+    kind, source = parse_learner(name, alone=own is not None)
+    source = source or own
+    if kind == "tfidf" or source is None:
+        return
+    if kind == "icl" and source == OFFLINE:
+        raise InputError(
+            f"learner '{name}': in-context learning needs a causal LM, and the offline model is none; pass the Hub id "
+            "or path of one, as in icl:gpt2"
+        )
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if kind == "icl" else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    check_model(resolve(source), f"learner {kind}", lambda config: config.model_type in known)
 
 
 def make_learners(

@@ -32,11 +32,21 @@ class PlannedRun:
     learner: EvaluationLearner
     seed: int
     recipe: str
+    full_data: str = ""
+    """How a learner is trained on the full data, where that is the set."""
 
     @property
     def key(self) -> tuple:
         chosen = self.training_set
-        return chosen.method, chosen.dpc, chosen.number, self.learner.name, self.seed, self.recipe, chosen.content
+        return (
+            chosen.method,
+            chosen.dpc,
+            chosen.number,
+            self.learner.name,
+            self.seed,
+            self.recipe,
+            chosen.content + self.full_data,
+        )
 
 
 def short_hash(settings: dict[str, Any]) -> str:
@@ -91,8 +101,13 @@ class Evaluator:
         """A run on all training texts (a sample of them where there are very many) for every learner that can."""
         texts, labels = real_sample(self.task, 1, derived_seed("full data"))
         everything = TrainingSet(FULL, 0, 0, texts, labels.tolist())
-        able = [learner for learner in self.learners if not isinstance(learner, InContext)]
-        return [PlannedRun(everything, learner, 0, self._recipe(learner)) for learner in able]
+        longer = ("full_data_epochs", "full_data_steps", "full_data_learning_rate")
+        settings = short_hash({name: getattr(self.config, name) for name in longer})
+        return [
+            PlannedRun(everything, learner, 0, self._recipe(learner), settings if learner.seeded else "")
+            for learner in self.learners
+            if not isinstance(learner, InContext)
+        ]
 
     def run(self, planned: Sequence[PlannedRun]) -> Iterator[Row]:
         """Train, test, yield a row for each."""

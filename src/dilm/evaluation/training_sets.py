@@ -105,10 +105,10 @@ def _read_source(path: Path, name: str, task: Task, soft: bool) -> Iterator[Trai
     if not path.exists():
         raise InputError(f"no file or folder '{path}' with sets")
     if path.is_file():
-        yield _read_file(path, name or made_by(path.parent) or path.stem, None, task, soft)
+        yield from _read_sets_of(path, name or made_by(path.parent) or path.stem, None, task, soft)
         return
     folder = path / task.name if (path / task.name).is_dir() else path
-    files = [f for f in folder.rglob("*.jsonl") if "checkpoints" not in f.relative_to(folder).parts]
+    files = [f for f in folder.rglob("*.jsonl") if not _is_no_set(f.relative_to(folder))]
     if not files:
         raise InputError(f"no jsonl files in {folder}")
     groups: dict[Path, list[Path]] = {}
@@ -120,12 +120,23 @@ def _read_source(path: Path, name: str, task: Task, soft: bool) -> Iterator[Trai
         if None in numbers or len(set(numbers)) < len(numbers):
             numbers = list(range(len(members)))
         for file, number in zip(members, numbers, strict=True):
-            if embeddings_path(file).exists():
-                words = _read_file(file, f"{method}-text", number, task, soft=False)
-                yield dataclasses.replace(words, method=method, embeddings=embeddings_path(file))
-                yield words
-            else:
-                yield _read_file(file, method, number, task, soft)
+            yield from _read_sets_of(file, method, number, task, soft)
+
+
+def _read_sets_of(file: Path, method: str, number: int | None, task: Task, soft: bool) -> Iterator[TrainingSet]:
+    """The set of a file; with learned embeddings beside it, these and the words nearest to them."""
+    if embeddings_path(file).exists():
+        words = _read_file(file, f"{method}-text", number, task, soft=False)
+        yield dataclasses.replace(words, method=method, embeddings=embeddings_path(file))
+        yield words
+    else:
+        yield _read_file(file, method, number, task, soft)
+
+
+def _is_no_set(path: Path) -> bool:
+    """Whether it is a note of a run, or holds the finished runs of an evaluation."""
+    rows = re.fullmatch(r"rows-[0-9]+\.jsonl", path.name) and path.parent.name.endswith((".runs", "evaluation"))
+    return bool(rows) or "checkpoints" in path.parts
 
 
 def embeddings_path(path: Path) -> Path:

@@ -74,6 +74,9 @@ class Learner:
         self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
         self.output_layer = self._find_output_layer()
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        # As it was loaded: a fast tokenizer remembers with what truncation and padding it was last used.
+        backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._tokenizer = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
 
     @classmethod
     def from_pretrained(
@@ -111,8 +114,7 @@ class Learner:
     def fingerprint(self) -> str:
         """32 hex digits of all that decides the features: pretrained encoder, tokenizer, length and precision."""
         digest = hashlib.blake2b(f"{self.max_length} {self.bf16} {self.device.type}".encode(), digest_size=16)
-        backend: Any = self.tokenizer.backend_tokenizer if self.tokenizer.is_fast else None
-        digest.update((backend.to_str() if backend else repr(sorted(self.tokenizer.get_vocab().items()))).encode())
+        digest.update(self._tokenizer.encode())
         inside = {id(p) for p in self.encoder.state_dict(keep_vars=True).values()}
         for name, value in self.model.state_dict(keep_vars=True).items():
             if id(value) in inside:
@@ -165,8 +167,10 @@ class Learner:
 
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
         """Token ids of each text or pair, cut to max_length; control tokens inside a text stay text."""
+        if not texts:
+            return []
         firsts = [t if isinstance(t, str) else t[0] for t in texts]
-        seconds = None if not texts or isinstance(texts[0], str) else [t[1] for t in texts]
+        seconds = None if isinstance(texts[0], str) else [t[1] for t in texts]
         batch = self.tokenizer(firsts, seconds, truncation=True, max_length=self.max_length, split_special_tokens=True)
         return [{key: values[i] for key, values in batch.items()} for i in range(len(firsts))]
 
