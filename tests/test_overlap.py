@@ -17,6 +17,7 @@ from dilm.overlap import (
     exact_matches,
     nearest_by_characters,
     nearest_by_embedding,
+    new_words,
     overlap_facts,
     searched_beginnings,
     shared_runs,
@@ -25,6 +26,20 @@ from dilm.overlap import (
 )
 from dilm.pool import candidates, candidates_by_size, with_shared_words
 from dilm.verbs import distill_settings
+
+WORDS_WITH_MARKS = ["हिन्दी", "की", "কিতাব", "தமிழ்", "مُدَرِّس", "שָׁלוֹם", "cafe\u0301", "می\u200cخواهم"]
+
+
+@pytest.mark.parametrize("word", WORDS_WITH_MARKS)
+def test_a_word_has_its_marks(word):
+    assert WORD.findall(f"({word}), {word}.") == [word, word]
+
+
+def test_words_that_differ_in_a_mark_differ():
+    assert shared_runs(["राम की किताब"], [["राम का घर", "यह राम की"]]).tolist() == [2]
+    assert new_words(["राम की"], [["राम का"]]).tolist() == [1]
+    assert WORD.findall("ไทย 日本語") == list("ไทย日本語")
+
 
 sentences = st.lists(st.sampled_from(list("abcd")), max_size=9).map(" ".join)
 
@@ -160,6 +175,8 @@ def test_texts_that_share_longer_runs_are_never_selected(task, learner):
     assert [line["text"] for line in candidates(marked, 1, config(max_overlap=4), 2)] == [f"{start} zzz", "zzz"]
     with pytest.raises(GenerationError, match=r"only 0 .* share at most 4 words .*larger --max-overlap"):
         candidates_by_size(marked, [1], config(max_overlap=4, selection="random"), task, learner, 0)
+    with pytest.raises(GenerationError, match="only 0 different texts"):
+        candidates_by_size(marked, [1], config(max_overlap=1, parts=2), task, learner, 0)
 
 
 def test_a_run_with_max_overlap_keeps_to_it(task, hub_models, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "random mini-batches": {"gradient_matching": {"minibatches": "random"}},
     "no selection": {"pool": {"selection": "random", "tries": 1}},
     "distribution matching": {"gradient_matching": {"objective": "distribution"}},
-    "Gumbel softmax": {"gradient_matching": {"objective": "gumbel"}},
+    "Gumbel softmax": {"gradient_matching": {"objective": "gumbel", "scope": "head"}},
     "vanilla LM": {"gradient_matching": {"max_steps": 0}},
 }
 """What each variant changes."""

@@ -289,7 +289,8 @@ def candidates_by_size(
             refused = "" if limit is None else f" that share at most {limit} words in a row with a training text"
             raise GenerationError(
                 f"the generator wrote only {counts.min()} different texts of class '{names[int(counts.argmin())]}'"
-                f"{refused}, {dpc} are needed; start again with more --language-modeling.max-steps or "
+                f"{refused}, {dpc} are needed; start again with more --language-modeling.max-steps and "
+                "--language-modeling.num-train-epochs (the first to come ends the stage), or more "
                 f"--pool.texts-per-dpc{'' if limit is None else ', or a larger --max-overlap'}"
             )
     all_rows = {id(row): row for members in by_size.values() for row in members}

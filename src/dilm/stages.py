@@ -54,9 +54,11 @@ def rehearse(work: Workspace, learner: Learner) -> None:
         scheduler.optimizer.step()
         scheduler.step()
     if config.generator != OFFLINE and not (work.checkpoints / "stage_1").exists():
+        generator = work.generator(config.generator)
         try:
-            generator = work.generator(config.generator)
             generator.write([0], pairs=work.task.has_pairs, max_tries=1)
+        except torch.OutOfMemoryError:
+            raise
         except (AttributeError, TypeError, RuntimeError) as error:
             raise InputError(f"generator '{config.generator}' cannot sample with a key-value cache: {error}") from error
 
@@ -84,14 +86,15 @@ def language_modeling(work: Workspace) -> Generator:
     if not work.has(path):
         with work.timed("stage 1"):
             generator = _adapted(work, _untrained(work))
-            kept = work.stage_checkpoints("stage_1")
-            steps = learn_language(generator, work.task, config, work.seed("stage 1"), kept)
+            steps = learn_language(
+                generator, work.task, config, work.seed("stage 1"), work.stage_checkpoints("stage_1")
+            )
             history = _watched(work, generator, steps, "stage 1", "language modelling", num_steps(work.task, config))
             bits = bits_per_character(generator, work.task, "dev")
         work.reporter.say(f"  {bits:.2f} bits per character on dev")
         work.write("stage_1_history", {"history": history, "bits_per_character": bits})
         work.first(lambda: _save(generator, path))
-        work.first(kept.clear)
+    work.first(work.stage_checkpoints("stage_1").clear)  # also what a run left that was killed before this line
     return work.generator(path)
 
 
@@ -102,6 +105,7 @@ def _untrained(work: Workspace) -> Generator:
     path = work.checkpoints / "untrained"
     work.first(lambda: _save(work.generator(OFFLINE), path))
     generator = work.generator(path)
+    work.processes.wait_for_everyone()  # all have read it
     work.first(lambda: shutil.rmtree(path))
     return generator
 
@@ -120,22 +124,26 @@ def _save(generator: Generator, path: Path) -> None:
 
 def gradient_matching(work: Workspace, generator: Generator, learner: Learner) -> Generator:
     """Stage 2 (section 3.2)."""
-    path, history = work.folder / "generator", []
+    path, snapshots, history = work.folder / "generator", work.checkpoints / "snapshots", []
     if not work.has(path):
-        snapshots = work.checkpoints / "snapshots"
         with work.timed("stage 2"):
             if work.config.gradient_matching.max_steps:
                 generator = _adapted(work, generator)
                 history = _match(work, generator, learner, snapshots)
         work.write("stage_2_history", {"history": history})
         work.first(lambda: _save(generator, path))
-        work.first(lambda: shutil.rmtree(snapshots, ignore_errors=True))
-        work.first(work.stage_checkpoints("stage_2").clear)
+    work.first(lambda: shutil.rmtree(snapshots, ignore_errors=True))
+    work.first(work.stage_checkpoints("stage_2").clear)
     return work.generator(path)
 
 
 def _match(work: Workspace, generator: Generator, learner: Learner, snapshots: Any) -> list[Record]:
     config, seed, track = work.config.gradient_matching, work.seed("stage 2"), work.reporter.track
+    if work.task.num_classes > config.max_classes * config.max_steps:
+        work.reporter.say(
+            f"  {config.max_steps} steps of {config.max_classes} classes leave some of the {work.task.num_classes} out "
+            "of stage 2; raise --gradient-matching.max-steps or --gradient-matching.max-classes"
+        )
     teachers = Teachers(work.task, learner, config, seed)
     if config.learners == "pool":
         learners = PooledLearners(work.task, learner, teachers, config, seed, snapshots)
@@ -176,6 +184,7 @@ def write_texts(work: Workspace, generator: Generator, learner: Learner) -> pool
     """Over-generate (section 3.3): in blocks, each kept as soon as it is whole, then one pool.parquet."""
     path, parts = work.folder / "pool.parquet", work.checkpoints / "pool"
     if work.has(path):
+        work.first(lambda: shutil.rmtree(parts, ignore_errors=True))
         return read_pool(path)
     parts.mkdir(exist_ok=True)
     work.become_judge(learner)

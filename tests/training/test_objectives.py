@@ -1,5 +1,7 @@
 """The objectives of the ablations against literal versions."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,6 +38,22 @@ def test_tokens_stand_for_the_mean_of_the_learners_words(writer, learner):
     inputs = tokens.inputs(choices, torch.ones(1, len(own) + 1))
     width = len(own) + 1 + sum(edge is not None for edge in tokens.edges)
     assert inputs["inputs_embeds"].shape[:2] == (1, width) and int(inputs["attention_mask"].sum()) == width
+
+
+def test_rows_of_the_output_layer_that_stand_for_no_token_are_never_chosen(writer, learner, texts):
+    real = real_gradient(learner, texts[:20], 0, "head")
+    config, encoded = GradientMatchingConfig(), writer.encode(texts[20:28], [0] * 8)
+    writer.model.resize_token_embeddings(len(writer.tokenizer) + 7, mean_resizing=False)
+    tokens, losses = TokenEmbeddings(writer, learner), []
+    assert len(tokens.table) == len(writer.tokenizer) + 7
+    output: Any = writer.model.get_output_embeddings()
+    for factor in (1, 100):  # at 100 they would be by far the likeliest
+        with torch.no_grad():
+            output.weight[-7:] = factor * output.weight[:7]
+        writer.model.zero_grad()
+        match = straight_through_gradient(writer, learner, tokens, encoded, 0, real, config, 1.0, seed=1)
+        losses.append(match.loss)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
 def test_straight_through_lowers_its_loss_and_leaves_the_learner_alone(writer, learner, task, texts):

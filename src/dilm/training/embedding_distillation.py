@@ -68,7 +68,6 @@ def distill_embeddings(
     """Learn one set of `dpc` inputs per class for config.max_steps; yields it as it is after every step."""
     learner = learners.learner
     texts, labels = _start(task, dpc, seed)
-    learner.reinitialize(seed)
     inputs = learner.collate(learner.encode(texts))
     words = learner.word_embeddings()
     mask = inputs["attention_mask"]

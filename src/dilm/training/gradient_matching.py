@@ -21,7 +21,7 @@ from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
-from ..models.processes import gathered, gathered_rows, own_share, process_state, sum_gradients
+from ..models.processes import gathered, gathered_rows, of_the_first, own_share, process_state, sum_gradients
 from ..task import Task, TextInput
 from .checkpoints import Checkpoints, Progress, Training
 from .learners import match_class, real_target
@@ -30,7 +30,8 @@ from .minibatches import DiverseBatches
 from .straight_through import TokenEmbeddings, straight_through_gradient
 
 NOTHING_WRITTEN = (
-    "the generator wrote no usable text; start again with more --language-modeling.max-steps, or with a longer "
+    "the generator wrote no usable text; start again with more --language-modeling.max-steps and "
+    "--language-modeling.num-train-epochs (the first to come ends the stage), or with a longer "
     "--generator-max-length if the texts are long"
 )
 
@@ -74,7 +75,7 @@ class WrittenTexts:
         self.top_p, self.seed = top_p, seed
         self.classes: dict[int, WrittenClass] = {}
         self.rounds = math.ceil(task.num_classes / config.max_classes)
-        # With many classes texts are written anew so often that every class has its turn.
+        # With many classes texts are written anew so often that every class has its turn, if there are steps enough.
         self.refresh_steps = max(1, min(config.refresh_steps, config.max_steps // self.rounds))
 
     def class_subset(self, refresh: int) -> list[int]:
@@ -110,7 +111,9 @@ class WrittenTexts:
         for c, texts in written.items():
             if not texts:
                 continue
-            features = self.learner.features(texts) if config.minibatches == "diverse" else None
+            features = None
+            if config.minibatches == "diverse":  # to the last bit the same clusters in all processes
+                features = of_the_first(self.learner.features(texts))
             batches = DiverseBatches(len(texts), config.batch_size, derived_seed(seed, c), features)
             self.classes[c] = WrittenClass(texts, self.generator.encode(texts, [c] * len(texts)), batches)
 

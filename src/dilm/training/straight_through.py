@@ -27,7 +27,8 @@ class TokenEmbeddings:
     def __init__(self, generator: Generator, learner: Learner):
         words = learner.word_embeddings()
         tokenizer: Any = learner.tokenizer
-        self.table: Float[Tensor, "v d"] = torch.zeros(len(generator.tokenizer), words.shape[1], device=words.device)
+        rows = generator.model.get_output_embeddings().weight.shape[0]  # may be more than there are tokens
+        self.table: Float[Tensor, "v d"] = torch.zeros(rows, words.shape[1], device=words.device)
         spellings = [str(generator.tokenizer.decode([i])) for i in range(len(generator.tokenizer))]
         encoded: Any = tokenizer(spellings, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         for place, ids in enumerate(encoded):
@@ -71,7 +72,8 @@ def straight_through_gradient(
         ids[place, : len(row) - 1] = torch.tensor(row[:-1], device=generator.device)
         mask[place, : len(row) - 2] = 1  # the end token is no word of the text
     logits = generator.model(input_ids=ids).logits.float()
-    banned = torch.tensor([generator.eos_id, *generator.class_ids], device=generator.device)
+    no_tokens = range(len(generator.tokenizer), logits.shape[2])
+    banned = torch.tensor([generator.eos_id, *generator.class_ids, *no_tokens], device=generator.device)
     logits = logits.index_fill(2, banned, -torch.inf)
     with seeded(seed):
         choices = torch.nn.functional.gumbel_softmax(logits, tau=config.temperature, hard=True)
