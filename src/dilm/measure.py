@@ -140,7 +140,7 @@ def _choose_rates(
     for learner in made:
         if not isinstance(learner, FineTuning):
             continue
-        key = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
+        key: dict[str, Any] = {"rates": list(rates), "dpc": sizes[len(sizes) // 2], "task": task.fingerprint}
         key |= {"recipe": learner.recipe | {"learning_rate": None}}
         path = folder / f"learning_rates-{short_hash(key)}.json"
         if state.is_main_process:

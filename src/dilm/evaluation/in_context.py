@@ -141,10 +141,11 @@ class InContext:
         if not isinstance(text, str):
             parts = [self._ids(part) for part in text]
             lengths = [len(part) for part in parts]
-            for _ in range(min(len(ids) - room, sum(lengths))):
-                lengths[lengths.index(max(lengths))] -= 1
-            first, second = (self.tokenizer.decode(part[:n]) for part, n in zip(parts, lengths, strict=True))
-            ids = self._ids(layout((first, second)))
+            while len(ids) > room and any(lengths):  # again: texts in their frame may have a few tokens more
+                for _ in range(min(len(ids) - room, sum(lengths))):
+                    lengths[lengths.index(max(lengths))] -= 1
+                first, second = (self.tokenizer.decode(part[:n]) for part, n in zip(parts, lengths, strict=True))
+                ids = self._ids(layout((first, second)))
             if len(ids) <= room:
                 return ids
         end = self._ids("\nLabel:")
