@@ -117,6 +117,27 @@ def test_different_sets_of_one_name_are_not_taken_for_one_method(tmp_path):
     assert dilm.compare([files[0], files[0]])["lines"][0]["runs"] == 1
 
 
+def test_two_ways_of_learning_the_full_data_are_not_averaged(tmp_path):
+    row = {
+        "task": "t",
+        "method": "dilm",
+        "dpc": 5,
+        "set": 0,
+        "seed": 0,
+        "accuracy": 0.5,
+        "content": "aa",
+        "recipe": "r",
+    }
+    full = row | {"method": "full", "dpc": 0, "learner": "finetune:x"}
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, way in zip(files, ("50 steps", "60 steps"), strict=True):
+        rows = [row | {"learner": "tfidf"}, full | {"content": way}, full | {"learner": "tfidf"}]
+        file.write_text(json.dumps({"rows": rows}))
+    with pytest.raises(InputError, match=r"have finetune:x trained on the full data in different ways; .*--full-data"):
+        dilm.compare(files)
+    assert len(dilm.compare([files[0]])["lines"]) == 1, "of different learners it is no matter"
+
+
 def test_processes_share_the_runs_and_agree_with_one(csv, coresets, hub_models, tmp_path, capfd):
     command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", f"finetune:{hub_models[1]}"]
     command += ["--max-steps", "2", "--seeds", "2", "--max-texts", "40", "--bf16", "False"]

@@ -39,6 +39,7 @@ def test_words_that_differ_in_a_mark_differ():
     assert shared_runs(["राम की किताब"], [["राम का घर", "यह राम की"]]).tolist() == [2]
     assert new_words(["राम की"], [["राम का"]]).tolist() == [1]
     assert WORD.findall("ไทย 日本語") == list("ไทย日本語")
+    assert WORD.findall("\u200fכתב\u200f one\u200btwo") == ["כתב", "one", "two"], "signs of direction are no part"
 
 
 sentences = st.lists(st.sampled_from(list("abcd")), max_size=9).map(" ".join)

@@ -63,9 +63,9 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     sets = [*distilled_sets(work), *(work.first(lambda: baseline_sets(work, learner)) or baseline_sets(work, learner))]
     planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
     missing = store.missing(planned)
-    for one in missing:  # all of them in every process: none is to wait for one that has ended
-        if one.training_set.method != FULL:
-            one.learner.check(one.training_set)
+    # All of them in every process: none is to wait for one that has ended.
+    for measured, training_set in dict.fromkeys((run.learner, run.training_set) for run in missing):
+        measured.check(training_set)
     missing = own_share(missing)
     work.processes.wait_for_everyone()  # each has read what the others had finished before any writes more
 

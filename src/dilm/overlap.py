@@ -41,11 +41,11 @@ BLOCK_CHARACTERS = 10_000_000  # and when a block is full before
 CELLS = 4_000_000  # similarities in memory at a time
 # In scripts without spaces a character counts as a word: Thai, Lao, Burmese, Khmer, kana, Chinese.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-# What Python does not count to a word, though it stands inside of words: vowel signs, accents apart, joiners.
-MARKS = "".join(
+# Python's \w has no vowel signs, no accents that are characters of their own and no joiners, though words have them.
+MARKS = "\u200c\u200d" + "".join(
     char
     for char in map(chr, range(0x300, 0x20000))
-    if unicodedata.category(char) in ("Mn", "Mc", "Me", "Cf") and not re.match(f"[{UNSPACED}]", char)
+    if unicodedata.category(char).startswith("M") and not re.match(f"[{UNSPACED}]", char)
 )
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{MARKS}]+[^\W{UNSPACED}]*)*")
 Facts = dict[str, Any]

@@ -133,11 +133,11 @@ def check(task: Task, config: DistillConfig) -> None:
         raise InputError(
             f"task {task.name} has no two different texts in any class, which leaves none to check on; add texts"
         )
-    for name in config.evaluation.learners:
-        check_learner(name, own=config.learner)
     check_model(
         resolve(config.learner), "learner", lambda c: c.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     )
+    for name in config.evaluation.learners:
+        check_learner(name, own=config.learner)
     if (config.gradient_matching.objective, config.gradient_matching.scope) == ("gumbel", "all"):
         raise InputError("objective gumbel matches gradients of the head; give --gradient-matching.scope head")
     if config.lora_r:

@@ -39,16 +39,15 @@ def compare(
             name = f"{row['method']}, {row['dpc']} per class, set {row['set']}"
             own = row["learner"] if row["method"] == FULL else None
             first, known = contents.setdefault((row["task"], name, own), (str(source), content))
-            if content and known and content != known and own:
-                raise InputError(
-                    f"{first} and {source} have {own} trained on the full data in different ways; evaluate both with "
-                    "the same --full-data-steps, --full-data-epochs and --full-data-learning-rate"
-                )
             if content and known and content != known:
-                raise InputError(
-                    f"{first} and {source} have different texts under one name ({name}); evaluate them under names of "
-                    "their own: dilm evaluate one=FOLDER other=FOLDER --task TASK"
-                )
+                what = f"different texts under one name ({name})"
+                way_out = "evaluate them under names of their own: dilm evaluate one=FOLDER other=FOLDER --task TASK"
+                if own:
+                    what = f"{own} trained on the full data in different ways"
+                    way_out = (
+                        "evaluate both with the same --full-data-steps, --full-data-epochs, --full-data-learning-rate"
+                    )
+                raise InputError(f"{first} and {source} have {what}; {way_out}")
     comparison = compare_rows(rows.values(), metric, against, recipes)
     if output is not None:
         stem = Path(output)

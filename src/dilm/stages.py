@@ -57,7 +57,7 @@ def rehearse(work: Workspace, learner: Learner) -> None:
         generator = work.generator(config.generator)
         try:
             generator.write([0], pairs=work.task.has_pairs, max_tries=1)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError:  # a RuntimeError too, but no matter of the cache
             raise
         except (AttributeError, TypeError, RuntimeError) as error:
             raise InputError(f"generator '{config.generator}' cannot sample with a key-value cache: {error}") from error

@@ -38,7 +38,8 @@ def compare(
     A line has mean, sd (all runs), sd_seeds (within a set), sets, runs, collapsed, gain over `against` at the same
     size with its 95% interval, closed (share of the gap between `against` and the full data), p and p_corrected.
     recipes: what the recipes of the rows stand for, to name what differs.
-    Raises InputError for rows of one learner with different recipes, and for an unknown metric.
+    Raises InputError for rows of one learner with different recipes, for an unknown metric, and for f1 where rows have
+    none.
     """
     rows = list(rows)
     if metric == "f1" and (without := next((row["task"] for row in rows if "f1" not in row), None)):

@@ -138,18 +138,14 @@ class InContext:
         ids = self._ids(layout(text))
         if room is None or len(ids) <= room:
             return ids
-        if not isinstance(text, str):
-            parts = [self._ids(part) for part in text]
-            lengths = [len(part) for part in parts]
-            while len(ids) > room and any(lengths):  # again: texts in their frame may have a few tokens more
-                for _ in range(min(len(ids) - room, sum(lengths))):
-                    lengths[lengths.index(max(lengths))] -= 1
-                first, second = (self.tokenizer.decode(part[:n]) for part, n in zip(parts, lengths, strict=True))
-                ids = self._ids(layout((first, second)))
-            if len(ids) <= room:
-                return ids
-        end = self._ids("\nLabel:")
-        return ids[: room - len(end)] + end
+        parts = [self._ids(part) for part in ((text,) if isinstance(text, str) else text)]
+        lengths = [len(part) for part in parts]
+        while len(ids) > room and any(lengths):  # again: texts in their frame may have a few tokens more
+            for _ in range(min(len(ids) - room, sum(lengths))):
+                lengths[lengths.index(max(lengths))] -= 1
+            cut = [self.tokenizer.decode(part[:length]) for part, length in zip(parts, lengths, strict=True)]
+            ids = self._ids(layout(cut[0] if isinstance(text, str) else (cut[0], cut[1])))
+        return ids[-room:]
 
     def _room(self, prompt_length: int) -> int:
         return (self.context or 0) - prompt_length - max(map(len, self.labels))

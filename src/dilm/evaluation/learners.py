@@ -59,12 +59,8 @@ def parse_learner(name: str, alone: bool = False) -> tuple[str, str | None]:
             f"no learner '{name}'{suggest(kind, KINDS)}; expected one of {', '.join(KINDS)}, as in probe:ID"
         )
     if (kind == "tfidf") == bool(source) and not (alone and not source):
-        other = (
-            "a Hub id or a path, as in icl:gpt2"
-            if kind == "icl"
-            else f"a Hub id, a path or offline, as in {kind}:offline"
-        )
-        wanted = "tfidf takes no id" if source else f"pass {other}"
+        example = "gpt2" if kind == "icl" else OFFLINE
+        wanted = "tfidf takes no id" if source else f"pass a Hub id or a path, as in {kind}:{example}"
         raise InputError(f"learner '{name}': {wanted}")
     return kind, source or None
 
@@ -72,12 +68,12 @@ def parse_learner(name: str, alone: bool = False) -> tuple[str, str | None]:
 def check_learner(name: str, own: str | None = None) -> None:
     """InputError, before any long work, for what is no learner or whose model cannot be had or play that part.
 
-    own: the model that a kind without an id stands for; None where a kind may not stand alone.
+    own: the encoder, known to be one, that a kind without an id stands for; None where a kind may not stand alone.
     """
     kind, source = parse_learner(name, alone=own is not None)
-    source = source or own
-    if kind == "tfidf" or source is None:
+    if kind == "tfidf" or (source is None and kind != "icl"):
         return
+    source = source or own or ""
     if kind == "icl" and source == OFFLINE:
         raise InputError(
             f"learner '{name}': in-context learning needs a causal LM, and the offline model is none; pass the Hub id "

@@ -108,7 +108,7 @@ def _read_source(path: Path, name: str, task: Task, soft: bool) -> Iterator[Trai
         yield from _read_sets_of(path, name or made_by(path.parent) or path.stem, None, task, soft)
         return
     folder = path / task.name if (path / task.name).is_dir() else path
-    files = [f for f in folder.rglob("*.jsonl") if not _is_no_set(f.relative_to(folder))]
+    files = [f for f in folder.rglob("*.jsonl") if not _is_of_a_run(f.relative_to(folder))]
     if not files:
         raise InputError(f"no jsonl files in {folder}")
     groups: dict[Path, list[Path]] = {}
@@ -133,10 +133,10 @@ def _read_sets_of(file: Path, method: str, number: int | None, task: Task, soft:
         yield _read_file(file, method, number, task, soft)
 
 
-def _is_no_set(path: Path) -> bool:
-    """Whether it is a note of a run, or holds the finished runs of an evaluation."""
-    rows = re.fullmatch(r"rows-[0-9]+\.jsonl", path.name) and path.parent.name.endswith((".runs", "evaluation"))
-    return bool(rows) or "checkpoints" in path.parts
+def _is_of_a_run(path: Path) -> bool:
+    """Whether it is no set but what a run goes on from, or the finished runs of an evaluation or ablation."""
+    store = path.parent.name == "evaluation" or path.parent.name.endswith(".runs")
+    return "checkpoints" in path.parts or (store and re.fullmatch(r"rows-[0-9]+\.jsonl", path.name) is not None)
 
 
 def embeddings_path(path: Path) -> Path:

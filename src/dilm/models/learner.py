@@ -76,7 +76,7 @@ class Learner:
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
         # As it was loaded: a fast tokenizer remembers with what truncation and padding it was last used.
         backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-        self._tokenizer = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
+        self._loaded_tokenizer = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
 
     @classmethod
     def from_pretrained(
@@ -114,7 +114,7 @@ class Learner:
     def fingerprint(self) -> str:
         """32 hex digits of all that decides the features: pretrained encoder, tokenizer, length and precision."""
         digest = hashlib.blake2b(f"{self.max_length} {self.bf16} {self.device.type}".encode(), digest_size=16)
-        digest.update(self._tokenizer.encode())
+        digest.update(self._loaded_tokenizer.encode())
         inside = {id(p) for p in self.encoder.state_dict(keep_vars=True).values()}
         for name, value in self.model.state_dict(keep_vars=True).items():
             if id(value) in inside:
