@@ -1,6 +1,7 @@
 """Learners of every kind, by name: what they learn, what they refuse."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -208,6 +209,21 @@ def test_calibration_divides_by_what_the_prompt_alone_makes_likely(tokenizer, tm
     assert np.array_equal(plain.predict(chosen, test, 0), scores.argmax(1))
     assert np.array_equal(calibrated.predict(chosen, test, 0), (scores - free).argmax(1))
     assert plain.recipe != calibrated.recipe
+
+
+def test_a_model_is_known_by_its_weights_and_tokenizer_not_by_its_place(tokenizer, tmp_path):
+    folder, other = longer_gpt2(tokenizer, tmp_path / "one"), tmp_path / "other"
+    before = in_context(folder).recipe
+    shutil.copytree(folder, other)
+    assert in_context(str(other)).recipe == before
+    model = GPT2LMHeadModel.from_pretrained(folder)
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.weight += 1e-3
+    model.save_pretrained(folder)
+    assert in_context(folder).recipe != before, "trained on, in place"
+    tokenizer.add_tokens(["unheard"])
+    tokenizer.save_pretrained(other)
+    assert in_context(str(other)).recipe != before
 
 
 def test_a_prompt_that_does_not_fit_is_refused_and_a_long_text_is_cut(tokenizer, tmp_path, task):

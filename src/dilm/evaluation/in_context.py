@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import InputError
 from ..models.batching import runs_within, tokens_at_once
 from ..models.compute import autocast, default_device
-from ..models.loading import load_pretrained
+from ..models.loading import load_pretrained, tokenizer_state
 from ..prompts import example, layout, shuffled
 from ..task import TextInput
 from .training_sets import HeldOut, TrainingSet
@@ -23,6 +24,18 @@ QUERY_TOKENS = 32
 """Room that the prompt has to leave for the text in question; a longer text is cut."""
 CONTENT_FREE = ("N/A", "", "[MASK]")
 """Texts without content, from which the calibration learns what the prompt alone makes likely (Zhao et al. 2021)."""
+SAMPLED_WEIGHTS = 1024
+"""Numbers, about, of every tensor by which a model is told from others: to read all of a large one takes long."""
+
+
+def model_fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """32 hex digits of tokenizer and weights as they were loaded, wherever from; of the weights some, evenly spread."""
+    digest = hashlib.blake2b(tokenizer_state(tokenizer).encode(), digest_size=16)
+    for name, value in model.state_dict().items():
+        flat = value.flatten()
+        some = flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)]
+        digest.update(f"{name} {tuple(value.shape)}".encode() + some.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class InContext:
@@ -44,8 +57,9 @@ class InContext:
         device: torch.device | None = None,
         batch_size: int = 16,
     ):
-        self.name, self.source, self.calibrated, self.bf16, self.batch_size = name, source, calibrated, bf16, batch_size
+        self.name, self.calibrated, self.bf16, self.batch_size = name, calibrated, bf16, batch_size
         model, self.tokenizer = load_pretrained(AutoModelForCausalLM, source, "learner")
+        self.fingerprint = model_fingerprint(model, self.tokenizer)
         self.model = model.to(device or default_device()).eval()
         self.label_names = label_names
         self.labels = [self._ids(f" {label}") for label in label_names]
@@ -61,7 +75,7 @@ class InContext:
     @property
     def recipe(self) -> dict[str, Any]:
         precision = {"bf16": self.bf16, "device": self.model.device.type}
-        return {"model": self.source, "calibrated": self.calibrated, "labels": list(self.label_names), **precision}
+        return {"model": self.fingerprint, "calibrated": self.calibrated, "labels": list(self.label_names), **precision}
 
     @property
     def context(self) -> int | None:

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..task import TextInput
 from .batching import group_cost, length_groups, runs_within, tokens_at_once
 from .compute import RandomStream, autocast, default_device, make_optimizer, seeded
-from .loading import load_pretrained
+from .loading import load_pretrained, tokenizer_state
 from .offline import resolve
 from .packing import can_pack, logits_of, pack, packed_rows
 
@@ -74,9 +74,7 @@ class Learner:
         self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
         self.output_layer = self._find_output_layer()
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        # As it was loaded: a fast tokenizer remembers with what truncation and padding it was last used.
-        backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-        self._loaded_tokenizer = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
+        self._loaded_tokenizer = tokenizer_state(tokenizer)
 
     @classmethod
     def from_pretrained(

@@ -14,7 +14,7 @@ from typing import Any
 
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
@@ -46,6 +46,13 @@ def load_pretrained(auto_class: Any, name_or_path: str, role: str, **kwargs: Any
             name_or_path, trust_remote_code=False, use_safetensors=True, dtype="float32", **kwargs
         )
     return model, tokenizer
+
+
+def tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides the tokens. To be asked right after loading: a fast tokenizer remembers with what truncation and
+    padding it was last used."""
+    backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    return backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
 
 
 def check_model(name_or_path: str, role: str, supported: Callable[[Any], bool]) -> None:
