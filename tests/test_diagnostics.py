@@ -14,6 +14,7 @@ def healthy() -> dict:
         "real": dict(texts),
         "rejected": {"malformed": 0.0, "unfinished": 0.0},
         "agreement": 0.9,
+        "cut": 0.02,
         "real_agreement": 0.92,
         "matching": matching,
     }
@@ -47,6 +48,11 @@ def test_each_sign_of_trouble_is_told_in_words(group, key, value, words):
 def test_weak_class_conditioning_is_told():
     (warning,) = warnings(healthy() | {"agreement": 0.6})
     assert "60%" in warning and "92%" in warning
+
+
+def test_training_texts_that_are_cut_are_told():
+    (warning,) = warnings(healthy() | {"cut": 0.3})
+    assert warning.startswith("30% of the training texts are longer") and "--generator-max-length" in warning
 
 
 def test_figures_of_texts():

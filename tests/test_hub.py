@@ -76,7 +76,7 @@ def test_the_generator_goes_to_a_repository_of_its_own_with_a_model_card(hub, fi
     assert {path.name for path in repository.iterdir()} == names | {"README.md", ".gitattributes"}
     card = ModelCard((repository / "README.md").read_text())
     assert card.data.datasets == ["me/tiny"] and card.data.pipeline_tag == "text-generation"
-    assert "`<bos_1>`: positive" in card.text and 'from_pretrained("me/tiny-gpt")' in card.text
+    assert "`<bos_1>`: positive" in card.text and 'from_pretrained("me/tiny-gpt", max_length=40)' in card.text
     generator = dilm.Generator.from_pretrained(str(repository), max_length=40)
     assert generator.num_classes == 2
 

@@ -74,6 +74,17 @@ def line(name):
     return {"task": name, "learner": name, "dpc": 2, "method": name, **figures}
 
 
+def test_a_text_that_begins_like_an_item_of_a_list_stays_text():
+    assert [in_markdown(text) for text in ("- a", "---", "2. b", "3) c", "+ d")] == [
+        r"\- a",
+        r"\---",
+        r"2\. b",
+        r"3\) c",
+        r"\+ d",
+    ]
+    assert [in_markdown(text) for text in ("-1 degree", "2.5 stars", "a - b")] == ["-1 degree", "2.5 stars", "a - b"]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_cannot_break_out_of_a_comparison(name):
     safe = {"metric": "accuracy", "against": "random", "test": "t", "pairs": [], "lines": [line("name")]}

@@ -202,6 +202,35 @@ def test_source_of_another_type_is_refused(source):
         load_task(source)
 
 
+def test_a_column_that_widens_twice_loses_no_row(tmp_path):
+    values = [0] * 5000 + [2**60] * 5000 + [0.5]
+    rows = [{"text": f"t{i}", "label": i % 2, "x": x} for i, x in enumerate(values)]
+    task = load_task(save_as(tmp_path / "t.jsonl", rows))
+    assert sum(len(task.labels(split)) for split in ("train", "dev", "test")) == len(rows)
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path):
+    texts, labels = pa.array(["a", "b"]), pa.array([0, 1])
+    pq.write_table(pa.table([texts, texts, labels], names=["text", "text", "label"]), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="two columns of the same name"):
+        load_task(tmp_path / "t.parquet")
+
+
+def test_a_test_split_with_labels_of_two_kinds_is_refused_not_left_out(tmp_path):
+    save_as(tmp_path / "train.jsonl", [{"text": f"t{i}", "label": i % 2} for i in range(20)])
+    save_as(tmp_path / "test.jsonl", [{"text": f"u{i}", "label": i % 2 if i else "1"} for i in range(6)])
+    with pytest.raises(InputError, match=r"split 'test' of .* holds nested or mixed values"):
+        load_task(tmp_path)
+
+
+def test_no_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    save_as(tmp_path / "train.csv", ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert load_task(".").labels("train").size
+    with pytest.raises(InputError, match="name is empty"):
+        load_task("")
+
+
 def test_edited_file_is_read_again(tmp_path):
     path = save_as(tmp_path / "t.csv", ROWS)
     before = load_task(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import pool as pools
-from .diagnostics import describe_matching, describe_texts, learning_curve, warnings
+from .diagnostics import COMPARED, describe_matching, describe_texts, learning_curve, warnings
 from .evaluation.coresets import real_sample, stored_set, write_coresets
 from .evaluation.fine_tuning import FineTuning
 from .evaluation.protocol import in_words
@@ -114,17 +114,21 @@ def results(
 
 
 def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
-    """Figures that show trouble; real held-out texts are the yardstick."""
-    tries = work.read("pool_tries", {})
-    distilled = [text for training_set in distilled_sets(work) for text in training_set.texts]
+    """Figures that show trouble, of the distilled texts in set 0 of the largest size; real held-out texts are the
+    yardstick."""
+    tries, stage_1 = work.read("pool_tries", {}), work.read("stage_1_history")
+    largest = max(work.config.dpc)
+    distilled = next(one for one in distilled_sets(work) if (one.dpc, one.number) == (largest, 0)).texts
+    compared = min(COMPARED, len(distilled))
     dev = range(min(len(work.task.dev), 2000))
     return {
-        "pool": describe_texts([row_text(row) for row in pool]),
+        "pool": describe_texts([row_text(row) for row in pool], compared),
         "rejected": {kind: tries.get(kind, 0) / max(tries.get("all", 0), 1) for kind in ("malformed", "unfinished")},
-        "distilled": describe_texts(distilled),
-        "real": describe_texts(work.task.texts("dev", dev)),
+        "distilled": describe_texts(distilled, compared),
+        "real": describe_texts(work.task.texts("dev", dev), compared),
         "agreement": float(np.mean([row["label"] == row["predicted_label"] for row in pool])),
         "real_agreement": work.read("full_data")["dev_accuracy"],
-        "bits_per_character": work.read("stage_1_history")["bits_per_character"],
+        "cut": stage_1.get("cut", 0.0),
+        "bits_per_character": stage_1["bits_per_character"],
         "matching": describe_matching(work.read("stage_2_history")["history"]),
     }

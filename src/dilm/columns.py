@@ -64,8 +64,7 @@ def choose_columns(
         else:
             raise _no_column("text", "text", free or names, where)
     text = text or "text"
-    if not isinstance(features[label], ClassLabel) and not re.match(LABEL_TYPES, _kind(features[label])):
-        raise InputError(f"column '{label}' in {where} holds {_kind(features[label])}; expected class names or numbers")
+    check_labels(features[label], label, where)
     if text_pair is None and "text_pair" in names and text != "text_pair":
         text_pair = "text_pair"
     for name in (text, text_pair):
@@ -84,6 +83,12 @@ def _no_column(name: str, option: str, names: list[str], where: str) -> InputErr
     return InputError(
         f"no column '{name}' in {where} (columns: {listed(names)}){nearest or f'; pass --{option} {way_out}'}"
     )
+
+
+def check_labels(feature: Any, column: str, where: str) -> None:
+    """InputError for a column of a type that holds no class names or numbers."""
+    if not isinstance(feature, ClassLabel) and not re.match(LABEL_TYPES, _kind(feature)):
+        raise InputError(f"column '{column}' in {where} holds {_kind(feature)}; expected class names or numbers")
 
 
 def is_text(feature: Any) -> bool:

@@ -13,6 +13,11 @@ from .task import TextInput
 
 Facts = dict[str, Any]
 
+COMPARED = 200
+"""Texts, at most, over which distinct-n is taken."""
+MANY_CUT = 0.1
+"""Share of training texts that are cut which is worth a warning."""
+
 
 def words(text: TextInput) -> list[str]:
     """Lower-case words of a text or of both texts of a pair."""
@@ -38,18 +43,18 @@ def distinct_n(texts: Sequence[TextInput], n: int) -> float:
     return len(grams) / max(grams.total(), 1)
 
 
-def describe_texts(texts: Sequence[TextInput]) -> Facts:
+def describe_texts(texts: Sequence[TextInput], compared: int = COMPARED) -> Facts:
     """Shares of duplicate and repetitive texts, distinct-1 and -2, and mean length in words.
 
-    distinct-n falls with the number of texts, so it is taken over at most 200 of them.
+    distinct-n falls with the number of texts, so it is taken over as many of all that are compared, the first.
     """
     total = max(len(texts), 1)
     return {
         "texts": len(texts),
         "duplicate": 1 - len(set(texts)) / total,
         "repetitive": sum(map(is_repetitive, texts)) / total,
-        "distinct_1": distinct_n(texts[:200], 1),
-        "distinct_2": distinct_n(texts[:200], 2),
+        "distinct_1": distinct_n(texts[:compared], 1),
+        "distinct_2": distinct_n(texts[:compared], 2),
         "mean_words": sum(len(words(text)) for text in texts) / total,
     }
 
@@ -104,6 +109,12 @@ def warnings(facts: Facts) -> list[str]:
         if condition:
             found.append(message)
 
+    cut = facts["cut"]
+    warn_if(
+        cut > MANY_CUT,
+        f"{cut:.0%} of the training texts are longer than the generator reads and were cut, so it learned to stop in "
+        "the middle of a sentence; raise --generator-max-length",
+    )
     pool, distilled, real = facts["pool"], facts["distilled"], facts["real"]
     malformed, unfinished = facts["rejected"]["malformed"], facts["rejected"]["unfinished"]
     warn_if(malformed > 0.05, f"{malformed:.0%} of the texts came out empty or malformed and were written again")

@@ -78,9 +78,9 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8, lines ended as in the text."""
+    """UTF-8, lines ended as in the text; what UTF-8 cannot hold (a file's name may) is written as \\udce9."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -24,7 +24,7 @@ from .errors import InputError
 from .places import format_of
 
 ROWS = 5_000  # rows held in memory while a file is converted
-CACHE_VERSION = 1  # raise it when the conversion changes
+CACHE_VERSION = 2  # raise it when the conversion changes
 OPAQUE = pa.binary()  # stands for columns that are neither text nor a label: nested, mixed, images...; all null
 JSON_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 Kinds = dict[str, pa.DataType]
@@ -76,9 +76,9 @@ def listed(names: Iterable[Any], most: int = 12) -> str:
 
 
 def _convert(path: Path, tables: Callable[[Path, Kinds], Iterator[pa.Table]], target: Path) -> None:
-    """Stream `tables` into an Arrow file; a second pass if a column's type turned out wider."""
+    """Stream `tables` into an Arrow file; again while a column's type turned out wider, which ends: none narrows."""
     kinds: Kinds = {}
-    for _ in range(2):
+    while True:
         schema, fits = None, True
         with pa.OSFile(str(target), "wb") as sink:
             writer = None
@@ -131,11 +131,15 @@ def _csv_rows(path: Path, delimiter: str, quoting: int) -> Iterator[list[str]]:
 def _csv_tables(path: Path, _: Kinds, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> Iterator[pa.Table]:
     rows = _csv_rows(path, delimiter, quoting)
     header = [name.strip() or f"column_{i}" for i, name in enumerate(next(rows, []), 1)]
-    if len(set(header)) != len(header):
-        raise InputError(f"{path.name} has two columns of the same name (columns: {listed(header)})")
+    _check_names(path, header)
     for batch in _in_batches(rows):
         columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
         yield pa.table(columns, names=header)
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise InputError(f"{path.name} has two columns of the same name (columns: {listed(names)})")
 
 
 def _tsv_tables(path: Path, kinds: Kinds) -> Iterator[pa.Table]:
@@ -200,6 +204,7 @@ def valid_text(text: str) -> str:
 
 def _parquet_tables(path: Path, _: Kinds) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
+        _check_names(path, file.schema_arrow.names)
         class_labels = _class_labels(file.schema_arrow)
         for batch in file.iter_batches(batch_size=ROWS):
             batch.validate(full=True)  # text that is not UTF-8

@@ -12,13 +12,23 @@ FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 
 def check_place(source: str) -> None:
     """InputError for the name of a file or folder that is not there; anything else may be a Hub id."""
+    if not source:
+        raise InputError("the task's name is empty; pass a file, a folder, a Hub id or an embedded task")
     path = Path(source)
-    if source in EMBEDDED or path.exists() or (":" in source and Path(source.rpartition(":")[0]).exists()):
+    if source in EMBEDDED or is_there(path) or (":" in source and is_there(Path(source.rpartition(":")[0]))):
         return
-    if format_of(path) or source.startswith((".", "/", "~")) or source.count("/") > 1 or not source:
+    if format_of(path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         known = f"embedded tasks: {', '.join(EMBEDDED)}{suggest(source, EMBEDDED)}"
         raise InputError(f"no file or folder '{source}'{suggest(path.name, siblings)} ({known})")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; InputError where nobody may look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be looked up: {error.strerror}") from None
 
 
 def check_run(folder: str | Path) -> None:

@@ -28,6 +28,7 @@ def _is_shown(character: str) -> bool:
 def in_markdown(text: str) -> str:
     """Text in one line that is plain text in Markdown, also in a cell of a table: no markup, no HTML, no link."""
     escaped = re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", visible(" ".join(text.split())))
+    escaped = re.sub(r"^(?=[-+](?:[\s-]|$))|^(\d+)(?=[.)](?:\s|$))", r"\1\\", escaped)  # no item of a list, no rule
     return re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", escaped, flags=re.IGNORECASE)
 
 

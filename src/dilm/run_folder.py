@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
@@ -228,6 +229,8 @@ def _default_folder(name: str, resume: bool) -> Path:
             folder.mkdir(parents=True)  # of two processes one makes it
             return folder
         except FileExistsError:
+            if not os.path.lexists(folder):  # it is `runs` itself: a file, or a link to nowhere
+                raise
             taken, number = folder, number + 1
 
 

@@ -47,6 +47,7 @@ def read_source(source: Any) -> Source:
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"expected a name, a path or a datasets.Dataset, found {_kind(source)}")
     source = os.fspath(source)
+    check_place(source)
     if source in EMBEDDED:
         from . import reviews
 
@@ -71,7 +72,6 @@ def _safe_name(text: str) -> str:
 
 
 def _read_hub(source: str) -> Source:
-    check_place(source)
     path, _, config = source.partition(":")
     embedded = f"embedded tasks: {', '.join(EMBEDDED)}{suggest(source, EMBEDDED)}"
     name = _safe_name(config or path.rpartition("/")[2])

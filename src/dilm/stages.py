@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from . import pool as pools
+from .diagnostics import MANY_CUT
 from .durable import whole_file, whole_folder, write_json
 from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set
@@ -32,7 +33,7 @@ from .models.vllm_sampling import VLLMSampler, vllm_is_there
 from .run_folder import PROBS, add_label_probs, read_pool, read_rows, read_set, set_path, write_pool
 from .samples import with_samples
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
-from .task import TextInput
+from .task import Task, TextInput
 from .tracking import with_trackers
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
@@ -41,6 +42,8 @@ from .training.teachers import Teachers
 from .workspace import Workspace
 
 Record = dict[str, float]
+LENGTH_SAMPLE = 2000
+"""Training texts by which it is told how many are too long for the generator."""
 DEV_TEXTS = 2000
 """Dev texts, at most, on which the full-data classifier is checked, and tries for a set are judged."""
 
@@ -86,16 +89,28 @@ def language_modeling(work: Workspace) -> Generator:
     if not work.has(path):
         with work.timed("stage 1"):
             generator = _adapted(work, _untrained(work))
+            cut = generator.cut_share(_sample(work.task))
+            if cut > MANY_CUT:
+                limit = generator.max_length
+                work.reporter.say(
+                    f"  {cut:.0%} of the training texts are longer than {limit} tokens and are cut there, as what the "
+                    "generator writes will be; raise --generator-max-length"
+                )
             steps = learn_language(
                 generator, work.task, config, work.seed("stage 1"), work.stage_checkpoints("stage_1")
             )
             history = _watched(work, generator, steps, "stage 1", "language modelling", num_steps(work.task, config))
             bits = bits_per_character(generator, work.task, "dev")
         work.reporter.say(f"  {bits:.2f} bits per character on dev")
-        work.write("stage_1_history", {"history": history, "bits_per_character": bits})
+        work.write("stage_1_history", {"history": history, "bits_per_character": bits, "cut": cut})
         work.first(lambda: _save(generator, path))
     work.first(work.stage_checkpoints("stage_1").clear)  # also what a run left that was killed before this line
     return work.generator(path)
+
+
+def _sample(task: Task) -> list[TextInput]:
+    """Some training texts."""
+    return task.texts("train", np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE])
 
 
 def _untrained(work: Workspace) -> Generator:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, Value
 
 from .columns import (
+    check_labels,
     choose_columns,
     concatenate,
     count_values,
@@ -231,13 +232,10 @@ class _Rows(NamedTuple):
 def _labelled(source: Source, split: str, column: str, notes: list[str]) -> bool:
     """Whether a split can be tested on: published test splits often hold no labels, or -1 only."""
     dataset = source.splits[split]
-    if column in dataset.column_names and set(count_values(dataset, column, source.where)) - {
-        None,
-        "",
-        -1,
-        "-1",
-    }:
-        return True
+    if column in dataset.column_names and dataset.features[column] != Value("null"):
+        check_labels(dataset.features[column], column, f"split '{split}' of {source.where}")
+        if set(count_values(dataset, column, source.where)) - {None, "", -1, "-1"}:
+            return True
     notes.append(f"the {split} split has no labels and is left out")
     return False
 

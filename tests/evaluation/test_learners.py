@@ -226,6 +226,21 @@ def test_a_model_is_known_by_its_weights_and_tokenizer_not_by_its_place(tokenize
     assert in_context(str(other)).recipe != before
 
 
+def test_a_class_whose_name_begins_with_anothers_can_win(tokenizer, tmp_path):
+    learner = in_context(longer_gpt2(tokenizer, tmp_path), ("refund", "refund request"))
+    assert learner.spelled == ["refund\n\n", "refund request\n\n"]
+    prompt = learner._prompt(TrainingSet("m", 1, 0, ["It was bad.", "It was good."], [0, 1]), [1, 0])
+    texts = [f"text number {i}" for i in range(3)]
+    slow = [literal_scores(learner, prompt, text, learner.spelled) for text in texts]
+    assert np.allclose(learner.log_probabilities(prompt, texts), slow, atol=1e-3)
+
+
+def test_a_decoder_can_be_fine_tuned_too(task, hub_models):
+    config = RecipeConfig(max_steps=2, batch_size=4)
+    (learner,) = make_learners([f"finetune:{hub_models[0]}"], task, config, max_length=32, bf16=False, device=CPU)
+    assert learner.predict(real_set(task, 2), held_out(task, "test", 10), seed=0).shape == (10,)
+
+
 def test_a_prompt_that_does_not_fit_is_refused_and_a_long_text_is_cut(tokenizer, tmp_path, task):
     learner = in_context(longer_gpt2(tokenizer, tmp_path, positions=80))
     with pytest.raises(InputError, match=r"make a prompt of \d+ tokens, but the model reads 80"):

@@ -165,3 +165,10 @@ def test_any_lines_are_sets_or_an_input_error(lines, soft_labels):
             return
         assert [text.encode().decode() for text in found.texts] == found.texts
         assert set(found.labels) <= {0, 1}
+
+
+def test_no_set_is_called_full(task, tmp_path):
+    (tmp_path / "full.jsonl").write_text('{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n')
+    with pytest.raises(InputError, match="'full' stands for all training texts"):
+        read_sets([tmp_path / "full.jsonl"], task)
+    assert read_sets([f"theirs={tmp_path / 'full.jsonl'}"], task)[0].method == "theirs"

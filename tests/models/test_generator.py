@@ -220,3 +220,8 @@ def test_no_warning_while_writing(generator):
         warnings.simplefilter("error")
         generator.write([0, 1] * 4, seed=0)
     assert tiny_gpt2(generator.tokenizer).config.n_layer == 2
+
+
+def test_texts_that_are_too_long_are_counted(generator):
+    assert generator.cut_share(["It broke.", "It broke. " * 30]) == 0.5
+    assert generator.tokens_at_once == 2048

@@ -10,6 +10,7 @@ from conftest import tiny_bert
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
+    BertForMaskedLM,
     BertForSequenceClassification,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
@@ -303,3 +304,16 @@ def test_the_fingerprint_is_that_of_the_learner_as_it_was_loaded(learner):
 
 def test_no_texts_are_no_texts(learner):
     assert learner.encode([]) == []
+
+
+def test_a_pooler_that_a_checkpoint_lacks_is_fresh_with_every_head(tokenizer, tmp_path):
+    BertForMaskedLM(tiny_bert(len(tokenizer))).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    one, two = (Learner.from_pretrained(str(tmp_path), 2, max_length=48, seed=seed) for seed in (0, 1))
+    assert one.fingerprint == two.fingerprint, "what is drawn is not what was learned before"
+
+    def pooler(seed):
+        one.reinitialize(seed)
+        return one.model.bert.pooler.dense.weight.clone()
+
+    assert torch.equal(pooler(3), pooler(3)) and not torch.equal(pooler(3), pooler(4))

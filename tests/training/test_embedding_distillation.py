@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import tiny_bert
 from safetensors.torch import save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from dilm import InputError
@@ -65,8 +66,17 @@ def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts):
     inputs = learner.collate(learner.encode(texts[:3]))
     ids = [ids for ids in inputs["input_ids"]]
     edged = EmbeddedSet(learner.word_embeddings()[inputs["input_ids"]], inputs["attention_mask"], torch.zeros(3))
-    own = [row[mask.bool()][1:-1].tolist() for row, mask in zip(ids, inputs["attention_mask"], strict=True)]
+    own = [row[mask.bool()].tolist() for row, mask in zip(ids, inputs["attention_mask"], strict=True)]
     assert nearest_texts(learner, edged) == [learner.tokenizer.decode(row).strip() for row in own]
+    # With control tokens, which are no words: around the text as BERT has them, and after it as XLNet has.
+    backend, edge = learner.tokenizer.backend_tokenizer, learner.word_embeddings()[:1]
+    special = [(name, learner.tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
+    for layout, before, after in (("[CLS] $A [SEP]", 1, 1), ("$A [SEP] [CLS]", 0, 2)):
+        backend.post_processor = TemplateProcessing(single=layout, special_tokens=special)
+        words = learner.word_embeddings()[own[0]]
+        whole = torch.cat([*[edge] * before, words, *[edge] * after])[None]
+        (text,) = nearest_texts(learner, EmbeddedSet(whole, torch.ones(whole.shape[:2]), torch.zeros(1)))
+        assert text == learner.tokenizer.decode(own[0]).strip()
 
 
 def test_damaged_embeddings_of_a_stranger_are_named(tmp_path):

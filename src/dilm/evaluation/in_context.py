@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,12 @@ class InContext:
         self.fingerprint = model_fingerprint(model, self.tokenizer)
         self.model = model.to(device or default_device()).eval()
         self.label_names = label_names
-        self.labels = [self._ids(f" {label}") for label in label_names]
+        self.spelled = list(label_names)
+        self.labels = [self._ids(f" {label}") for label in self.spelled]
+        if any(a == b[: len(a)] for a, b in itertools.permutations(self.labels, 2)):
+            # The longer name could never be the likelier one: as in the examples, a name has an end.
+            self.spelled = [f"{label}\n\n" for label in label_names]
+            self.labels = [self._ids(f" {label}") for label in self.spelled]
         if not all(self.labels):
             raise InputError(f"learner '{source}' has no tokens for a label name; give the classes other names")
         with torch.inference_mode():
@@ -75,7 +81,7 @@ class InContext:
     @property
     def recipe(self) -> dict[str, Any]:
         precision = {"bf16": self.bf16, "device": self.model.device.type}
-        return {"model": self.fingerprint, "calibrated": self.calibrated, "labels": list(self.label_names), **precision}
+        return {"model": self.fingerprint, "calibrated": self.calibrated, "labels": self.spelled, **precision}
 
     @property
     def context(self) -> int | None:
@@ -103,7 +109,8 @@ class InContext:
         return scores.argmax(1)
 
     def log_probabilities(self, prompt: list[int], texts: list[TextInput]) -> Float[np.ndarray, "m c"]:
-        """Log-probability of each label name (all of its tokens) after the prompt and each text."""
+        """Log-probability of each label name (all of its tokens, and its end if one name begins another) after the
+        prompt and each text."""
         room = None if self.context is None else self._room(len(prompt))
         queries = [self._query(text, room) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(queries[i]))

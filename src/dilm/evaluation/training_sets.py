@@ -23,6 +23,7 @@ from ..models.feature_cache import fingerprint
 from ..models.learner import Targets
 from ..run_folder import PROBS, row_text
 from ..task import Task, TextInput
+from .statistics import FULL
 
 TDD = "tdd"
 """Method of sets of learned embeddings; their nearest words are sets of method tdd-text."""
@@ -79,6 +80,10 @@ def read_sets(sources: Sequence[str | Path], task: Task, soft_labels: bool = Fal
     for source in map(str, sources):
         name, _, path = source.rpartition("=") if not Path(source).exists() else ("", "", source)
         for training_set in _twins(_read_source(Path(path), name, task, soft_labels)):
+            if training_set.method == FULL:
+                raise InputError(
+                    f"method '{FULL}' stands for all training texts; give the source another name, as in ours={path}"
+                )
             key = training_set.method, training_set.dpc, training_set.number
             if key in sets:
                 raise InputError(

@@ -14,6 +14,9 @@ TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 """Padded tokens, at most, that pass through a network together, or whose activations are held for the way back: long
 texts cost time, not memory."""
 
+LOGITS_AT_ONCE = {"cpu": 2**27, "cuda": 2**30, "mps": 2**28}
+"""Logits of a language model, at most, that are held at once, in float32 and several times over."""
+
 CACHED_TOKENS = {"cpu": 32768, "cuda": 2**20, "mps": 131072}
 """Tokens, at most, whose keys and values are held while texts are sampled."""
 
@@ -61,6 +64,11 @@ def group_cost(device: torch.device) -> int:
 def tokens_at_once(device: torch.device) -> int:
     """TOKENS_AT_ONCE of a device."""
     return TOKENS_AT_ONCE.get(device.type, 16384)
+
+
+def logits_at_once(device: torch.device) -> int:
+    """LOGITS_AT_ONCE of a device."""
+    return LOGITS_AT_ONCE.get(device.type, 2**28)
 
 
 def cached_tokens(device: torch.device) -> int:

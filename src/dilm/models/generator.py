@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from ..errors import InputError
 from ..task import TextInput
 from . import offline
-from .batching import cached_tokens, group_cost, length_groups, runs_within, tokens_at_once
+from .batching import cached_tokens, group_cost, length_groups, logits_at_once, runs_within, tokens_at_once
 from .compute import autocast, default_device, derived_seed, seeded
 from .loading import load_pretrained, quiet_transformers
 from .lora import merged, with_lora
@@ -168,6 +168,17 @@ class Generator:
             encoded.append([self.class_ids[label], *body[: self.max_length - 2], self.eos_id])
         return encoded
 
+    def cut_share(self, texts: Sequence[TextInput]) -> float:
+        """Share of the texts that `encode` cuts; the few that fill max_length to the last token are counted too."""
+        encoded = self.encode(texts, [0] * len(texts))
+        return sum(len(tokens) == self.max_length for tokens in encoded) / max(1, len(encoded))
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Padded tokens, at most, that pass through together: the fewer the more rows its output layer has."""
+        rows = self.model.get_output_embeddings().weight.shape[0]
+        return max(1, min(tokens_at_once(self.device), logits_at_once(self.device) // rows))
+
     def _joined(self, first: list[int], second: list[int]) -> list[int]:
         """A pair around <sep>; where it is too long, the longer text is cut first."""
         room = self.max_length - 3
@@ -182,7 +193,7 @@ class Generator:
         Texts of similar length pass through the network together, so that little is computed on padding.
         """
         lengths = [len(tokens) for tokens in encoded]
-        groups = length_groups(lengths, group_cost(self.device), tokens_at_once(self.device))
+        groups = length_groups(lengths, group_cost(self.device), self.tokens_at_once)
         parts = [self._padded_losses([encoded[i] for i in rows]) for rows in groups]
         back = torch.tensor([i for rows in groups for i in rows], device=self.device).argsort()
         sums, counts = (torch.cat(part)[back] for part in zip(*parts, strict=True))
@@ -217,7 +228,7 @@ class Generator:
         scores = torch.empty(len(encoded))
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            for run in runs_within([len(encoded[i]) for i in batch], tokens_at_once(self.device)):
+            for run in runs_within([len(encoded[i]) for i in batch], self.tokens_at_once):
                 rows = batch[run]
                 scores[rows] = self.nll([encoded[i] for i in rows]).float().cpu()
         return scores

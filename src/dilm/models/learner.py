@@ -60,7 +60,10 @@ class Learner:
         *,
         max_length: int = 128,
         bf16: bool = False,
+        missing: Iterable[str] = (),
     ):
+        """missing: names of weights that the checkpoint lacked. Of those a pooler's are drawn with the head's: a BERT
+        that was saved as a masked LM has none."""
         self.model, self.tokenizer, self.bf16 = model.eval(), tokenizer, bf16
         positions = getattr(model.config, "max_position_embeddings", None) or 0
         # RoBERTa counts positions from its padding index on, so two of them are never free; XLNet has no limit (-1).
@@ -71,7 +74,9 @@ class Learner:
             self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.encoder = model.base_model
         inside = set(self.encoder.modules())
-        self.head_modules = [m for m in model.modules() if m is not model and m not in inside]
+        self._new = {name for name in missing if "pooler" in name.split(".")}
+        fresh = {name.rpartition(".")[0] for name in self._new}
+        self.head_modules = [m for n, m in model.named_modules() if m is not model and (m not in inside or n in fresh)]
         self.output_layer = self._find_output_layer()
         self._pretrained = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self._loaded_tokenizer = tokenizer_state(tokenizer)
@@ -89,14 +94,16 @@ class Learner:
     ) -> Learner:
         """Load an encoder by Hub id, path or `offline`, with a fresh head; raises InputError if it cannot be had."""
         with seeded(seed):
-            model, tokenizer = load_pretrained(
+            (model, loading), tokenizer = load_pretrained(
                 AutoModelForSequenceClassification,
                 resolve(name_or_path),
                 "learner",
                 num_labels=num_classes,
+                output_loading_info=True,
                 ignore_mismatched_sizes=True,  # a classifier of other classes: its head is made fresh anyway
             )
-        learner = cls(model.to(device or default_device()), tokenizer, max_length=max_length, bf16=bf16)
+        model = model.to(device or default_device())
+        learner = cls(model, tokenizer, max_length=max_length, bf16=bf16, missing=loading["missing_keys"])
         learner.reinitialize(seed)
         return learner
 
@@ -115,7 +122,7 @@ class Learner:
         digest.update(self._loaded_tokenizer.encode())
         inside = {id(p) for p in self.encoder.state_dict(keep_vars=True).values()}
         for name, value in self.model.state_dict(keep_vars=True).items():
-            if id(value) in inside:
+            if id(value) in inside and name not in self._new:
                 digest.update(name.encode() + self._pretrained[name].cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -236,8 +243,7 @@ class Learner:
         inputs, logits = None, None
         try:
             for rows, batch in self.padded_batches(texts, batch_size):
-                with autocast(self.device, self.bf16):
-                    out = self.model(**batch).logits
+                out = self._logits(batch)
                 found = caught.pop()
                 if found.ndim != 2:
                     raise InputError(f"{type(self.model).__name__} applies its head to every token, not to a text")
@@ -252,9 +258,18 @@ class Learner:
             raise InputError("no texts to read")
         return HeadView(inputs, logits)
 
+    def _logits(self, batch: dict[str, Tensor]) -> Float[Tensor, "n c"]:
+        with autocast(self.device, self.bf16):
+            return self.model(**batch).logits
+
+    @torch.no_grad()
     def predict(self, texts: Sequence[TextInput] | Encoded, batch_size: int = 128) -> Float[np.ndarray, "n c"]:
-        """Logits [n, c] of texts, or of what `encode` made of them."""
-        return self.head_view(texts, batch_size).logits.cpu().numpy()
+        """Logits [n, c] of texts, or of what `encode` made of them; also where the head sees every token (GPT-2)."""
+        dtype = torch.promote_types(self.model.dtype, torch.float32)
+        logits = torch.empty(len(texts), self.num_classes, dtype=dtype)
+        for rows, batch in self.padded_batches(texts, batch_size):
+            logits[rows] = self._logits(batch).to("cpu", dtype)
+        return logits.numpy()
 
     def probabilities(self, texts: Sequence[TextInput] | Encoded) -> Float[np.ndarray, "n c"]:
         """The softmax of the logits."""

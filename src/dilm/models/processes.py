@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -31,7 +30,7 @@ def process_state() -> PartialState:
     meeting: dict[str, Any] = {}
     if place := os.environ.get(RENDEZVOUS):
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        meeting = {"init_method": Path(place).as_uri(), "rank": rank, "world_size": size}
+        meeting = {"init_method": f"file://{place}", "rank": rank, "world_size": size}  # torch decodes no %20
     return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 

@@ -137,7 +137,7 @@ def generator_card(facts: Facts, dataset_id: str) -> str:
         "```python",
         "import dilm",
         "",
-        f'generator = dilm.Generator.from_pretrained("{FOLDER}")',
+        f'generator = dilm.Generator.from_pretrained("{FOLDER}", max_length={facts["generator_max_length"]})',
         f"generator.write([0, 1], pairs={facts['has_pairs']})",
         "```",
         "",
@@ -179,10 +179,21 @@ def _results(facts: Facts) -> list[str]:
         *lines,
         *compared,
         *([""] if compared else []),
-        f"Percent on the {facts['test_split']} split, mean ± sd over all runs; {facts['sets']} sets per size. p from "
+        f"Percent on the {facts['test_split']} split, mean ± sd over all runs; sets per size: {_sets(facts)}. p from "
         "Welch's t-test on the means of the sets.",
         "",
     ]
+
+
+def _sets(facts: Facts) -> str:
+    """How many sets the figures of each learner are from: fine-tuning may be done on the first few alone."""
+    counts = {
+        part["learner"]: max(line["sets"] for (method, _), line in part["cells"].items() if method != "full")
+        for part in facts["tables"]
+    }
+    if len(set(counts.values())) == 1:
+        return str(next(iter(counts.values())))
+    return ", ".join(f"{count} with {plain(_shown_learner(learner))}" for learner, count in counts.items())
 
 
 def _shown_learner(name: str) -> str:
@@ -202,8 +213,7 @@ def _provenance(facts: Facts) -> list[str]:
         f"preset {plain(facts['preset'])}, seed {facts['seed']}",
         *([tried] if facts["tries"] > 1 else []),
         f"- Versions: {versions}",
-        "- Every setting: `config.yaml`, which `dilm distill --config config.yaml` runs again; every figure: "
-        "`results.json`",
+        "- Every setting: `config.yaml`; every figure: `results.json`",
     ]
 
 
@@ -234,7 +244,5 @@ def _overlap(facts: Facts) -> list[str]:
 
 
 def _licence(facts: Facts) -> str:
-    card = facts["source_card"]
-    name = card.get("license_name") or card.get("license")
-    told = "not known" if not name else plain(name if isinstance(name, str) else ", ".join(map(str, name)))
+    told = plain(facts["licence"]) if facts["licence"] else "not known"
     return f"Licence of the source: {told}. It applies to these texts as far as it reaches."

@@ -18,10 +18,13 @@ Facts = dict[str, Any]
 
 METHOD_NAMES = {
     "dilm": "distilled (DiLM)",
+    "vanilla-lm": "vanilla LM",
     "random": "random real texts",
     "k-centers": "K-centers of real texts",
     "full": "all training texts",
 }
+OURS = ("dilm", "vanilla-lm")
+"""Methods of a run's own sets: vanilla LM without stage 2."""
 SHOWN_PER_CLASS = 50
 NEAREST_SHOWN = 10
 UNKNOWN_LICENCE = "unknown to dilm; it applies to the texts as far as it reaches"
@@ -43,8 +46,10 @@ def run_facts(run: Run) -> Facts:
         **{key: results.get(key, {}) for key in ADDED},
         "source": config["task"],
         "source_card": card,
-        "licence": card.get("license_name") or card.get("license"),
+        "licence": licence(card),
         "test_split": "held-out test" if results["test_split"] == "carved" else results["test_split"],
+        "left_out": SHOWN_PER_CLASS if max(config["dpc"]) > SHOWN_PER_CLASS else 0,
+        "generator_max_length": config.get("generator_max_length", 64),
         **{key: config[key] for key in ("dpc", "sets", "preset", "seed", "generator", "learner", "versions")},
         "summary": summary,
         "tables": summary_tables(summary),
@@ -57,6 +62,12 @@ def run_facts(run: Run) -> Facts:
         "command": command(config),
         "configuration": (run.output_dir / "config.yaml").read_text(encoding="utf-8"),
     }
+
+
+def licence(card: Facts) -> str | None:
+    """The licence that a source's card names, or None."""
+    name = card.get("license_name") or card.get("license")
+    return name and (name if isinstance(name, str) else ", ".join(map(str, name)))
 
 
 def _overlap(run: Run) -> Facts | None:
@@ -109,7 +120,7 @@ def gains(summary: list[Facts]) -> list[str]:
     """Sentences: how the distilled sets stand beside each baseline, with the test of significance."""
     sentences = []
     for line in summary:
-        if line["method"] != "dilm":
+        if line["method"] not in OURS:
             continue
         parts = [
             f"{100 * line[f'gain_{other}']:+.1f} points against {METHOD_NAMES[other]} ({p_text(line[f'p_{other}'])})"

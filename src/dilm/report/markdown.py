@@ -7,6 +7,9 @@ from ..progress import clock
 from .comparison import markdown_table
 from .facts import UNKNOWN_LICENCE, Facts, cell_text, gains, headline, in_one_line, memory_size, method_name
 
+FROM_PYTHON = 'dilm.distill(task, config="config.yaml")'
+"""Makes a run again whose task was given from Python."""
+
 
 def markdown_report(facts: Facts) -> str:
     """Render the report from the facts."""
@@ -17,7 +20,7 @@ def markdown_report(facts: Facts) -> str:
         *(f"**Warning:** {plain(warning)}" for warning in facts["warnings"]),
         "## How well learners do that were trained on them",
         *_accuracies(facts),
-        f"## The texts: set 0 of {largest} per class",
+        f"## The texts: set 0 of {largest} per class" + first_of_each(facts),
         *_texts(facts),
         "## What the generator wrote before and after stage 2",
         _samples(facts),
@@ -29,12 +32,17 @@ def markdown_report(facts: Facts) -> str:
         "## Costs",
         _costs(facts),
         "## Make it again",
-        f"```\n{facts['command'] or 'dilm distill --config config.yaml'}\n```",
+        f"```\n{facts['command'] or FROM_PYTHON}\n```",
         "## Limits and licence",
         "Synthetic does not mean anonymous: the generator was trained on the data and can repeat parts of it.",
-        f"Licence of the source: {facts['licence'] or UNKNOWN_LICENCE}.",
+        f"Licence of the source: {plain(facts['licence'] or UNKNOWN_LICENCE)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def first_of_each(facts: Facts) -> str:
+    """That not all texts are shown, if so."""
+    return f", the first {facts['left_out']} of each class" if facts["left_out"] else ""
 
 
 def _accuracies(facts: Facts) -> list[str]:
@@ -99,7 +107,7 @@ def _diagnostics(diagnostics: Facts) -> str:
         [key.replace("_", " "), *(f"{diagnostics[group][key]:.3f}" for group in groups)] for key in diagnostics["real"]
     ]
     rows.append(["class confirmed", f"{diagnostics['agreement']:.3f}", "", f"{diagnostics['real_agreement']:.3f}"])
-    return markdown_table(["", "pool", "distilled", "real, held out"], rows)
+    return markdown_table(["", "pool", "distilled, set 0", "real, held out"], rows)
 
 
 def _costs(facts: Facts) -> str:

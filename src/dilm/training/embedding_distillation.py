@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,10 +104,13 @@ def nearest_texts(learner: Learner, learned: EmbeddedSet) -> list[str]:
     special = torch.tensor(sorted(set(learner.tokenizer.all_special_ids)), device=words.device)
     norms = (words**2).sum(1)
     norms[special] = torch.inf
+    # Where control tokens stand: first and last in BERT, the last two in XLNet.
+    control: Any = learner.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    before, after = control.index(0), control[::-1].index(0)
     texts = []
     for embeddings, mask in zip(learned.embeddings, learned.mask, strict=True):
-        # The first and the last place held control tokens.
-        own = embeddings[mask.bool()][1:-1].to(words.device)
+        own = embeddings[mask.bool()].to(words.device)
+        own = own[before : len(own) - after]
         ids = (norms - 2 * own @ words.T).argmin(1).tolist()
         texts.append(str(learner.tokenizer.decode(ids)).strip() or str(learner.tokenizer.decode(int(norms.argmin()))))
     return texts

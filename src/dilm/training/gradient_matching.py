@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..config import GradientMatchingConfig
 from ..errors import GenerationError
-from ..models.batching import runs_within, tokens_at_once
+from ..models.batching import runs_within
 from ..models.compute import derived_seed, make_optimizer
 from ..models.generator import Generator
 from ..models.learner import Learner
@@ -142,7 +142,7 @@ def generator_gradient(
     Of several processes each takes its share of the texts, and leaves its part of the sum in the gradients: the losses
     are gathered, so that the softmax spans all texts.
     """
-    own, most = own_share(encoded), tokens_at_once(generator.device)
+    own, most = own_share(encoded), generator.tokens_at_once
     parts = [
         chunk[run]
         for chunk in (own[i : i + micro_batch_size] for i in range(0, len(own), micro_batch_size))

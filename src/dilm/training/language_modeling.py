@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..config import LanguageModelingConfig
-from ..models.batching import runs_within, tokens_at_once
+from ..models.batching import runs_within
 from ..models.compute import RandomStream, make_optimizer
 from ..models.generator import Generator
 from ..models.processes import own_share, sum_gradients
@@ -53,7 +53,7 @@ def learn_language(
         tokens = sum(len(text) - 1 for text in encoded)
         loss = torch.zeros((), device=generator.device)
         own = own_share(encoded)
-        for run in runs_within([len(text) for text in own], tokens_at_once(generator.device)):
+        for run in runs_within([len(text) for text in own], generator.tokens_at_once):
             with dropout:
                 part = generator.token_losses(own[run])[0].sum() / tokens
             part.backward()
