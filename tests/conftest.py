@@ -14,6 +14,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "200"
 os.environ["OMP_NUM_THREADS"] = "1"  # also of the commands that tests start: threads that wait for each other crawl
 
+import hypothesis
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
@@ -27,6 +28,10 @@ from dilm.reviews import generate
 from dilm.task import Task, load_task
 
 torch.set_num_threads(1)
+# How fast an example is checked is no promise; all else is as in hypothesis' own profile, on CI as elsewhere.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:

@@ -18,7 +18,7 @@ from huggingface_hub import DatasetCard, constants, metadata_load
 
 import dilm
 from dilm.progress import Reporter
-from dilm.report.card import FOLDER, dataset_card, generator_card, size_category
+from dilm.report.card import FOLDER, _results, dataset_card, generator_card, size_category
 from dilm.report.facts import run_facts
 from dilm.report.source import shown_place, source_card
 from dilm.report.write import write_report
@@ -95,6 +95,23 @@ def test_nothing_shows_where_files_lie_on_the_machine(facts, hub_models, tmp_pat
     assert offline["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "base_model: gpt2\n" in generator_card(facts | {"generator": "gpt2"}, "me/x")
     assert shown_place("nyu-mll/glue:sst2") == "nyu-mll/glue:sst2"
+
+
+def test_the_number_of_sets_is_told_by_learner(facts):
+    def told(**numbers):
+        parts = [
+            {
+                "learner": name,
+                "methods": ["dilm"][:number],
+                "cells": {("dilm", 5): {"sets": number, "mean": 0.5, "sd": None}} if number else {},
+            }
+            for name, number in numbers.items()
+        ]
+        lines = _results({**facts, "tables": [{"sizes": [5], "full": None, **part} for part in parts]})
+        return lines[-2].split("sets per size: ")[1].partition(". p from")[0]
+
+    assert told(probe=5, finetune=3) == "5 with probe, 3 with finetune"
+    assert told(probe=5, finetune=5) == told(probe=5, finetune=0) == "5"
 
 
 def test_size_categories_are_the_hub_s():

@@ -131,7 +131,7 @@ known = st.sampled_from(sorted(flatten(DistillConfig()))).map(lambda key: key.sp
 names = st.one_of(known, st.lists(st.text(max_size=5), max_size=2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(names, st.one_of(scalars, st.lists(scalars, max_size=2))), max_size=3))
 def test_any_settings_are_a_configuration_or_an_input_error(entries):
     overrides: dict = {}

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_distill import tiny_run
 from test_pool import config, row
@@ -57,7 +57,6 @@ def slow_run(query: str, text: str) -> int:
     return best
 
 
-@settings(deadline=None)
 @given(st.lists(sentences, max_size=5), st.lists(sentences, max_size=5), st.integers(1, 10), st.integers(1, 5))
 def test_shared_runs_are_those_of_a_slow_search(queries, texts, longest, block):
     blocks = [texts[start : start + block] for start in range(0, len(texts), block)]

@@ -42,7 +42,7 @@ def kinds(markdown: str) -> list[str]:
     return [part.type for token in PARSER.parse(markdown) for part in (token, *(token.children or []))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(st.text(), st.sampled_from(HOSTILE), st.lists(st.sampled_from(HOSTILE)).map("".join)))
 def test_markdown_takes_a_text_for_text(text):
     escaped = in_markdown(text)

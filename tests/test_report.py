@@ -19,8 +19,8 @@ from dilm.config import load_config
 from dilm.diagnostics import CURVE_POINTS, describe_matching, learning_curve
 from dilm.report.card import dataset_card
 from dilm.report.command import command
-from dilm.report.facts import cell_text, run_facts
-from dilm.report.figures import figures
+from dilm.report.facts import SHOWN_PER_CLASS, cell_text, licence, run_facts, shown_texts
+from dilm.report.figures import figures, short_name
 from dilm.report.html import html_page
 from dilm.report.markdown import markdown_report
 from dilm.run_folder import Run, as_yaml, plain, read_set, write_set
@@ -252,3 +252,12 @@ def test_in_a_browser_texts_can_be_searched_and_sorted_without_any_console_error
         assert browser.get_log("browser") == []
     finally:
         browser.quit()
+
+
+def test_what_is_left_out_is_said_and_names_keep_their_beginning(run):
+    assert shown_texts(SHOWN_PER_CLASS) == "set 0 of 50 per class"
+    assert shown_texts(100) == "set 0 of 100 per class, the first 50 of each"
+    assert short_name("apple_pay_or_google_pay") == "apple_pay_or_google…" and short_name("a \n b") == "a b"
+    assert licence({"license": ["cc-by-4.0", "mit"]}) == "cc-by-4.0, mit" and licence({}) is None
+    told = markdown_report(run_facts(run) | {"licence": "<img> [x](y)", "command": None})
+    assert r"source: \<img\> \[x\](y)" in told and 'dilm.distill(task, config="config.yaml")' in told

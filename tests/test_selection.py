@@ -16,7 +16,7 @@ from dilm.training.minibatches import DiverseBatches, RealBatches
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 1000))
 def test_every_method_gives_k_distinct_texts_of_every_class(method, k, classes, seed):
     random = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def ridge_loss(features, labels, chosen, reference, classes):
     return np.mean([losses[reference.labels == label].mean() for label in range(classes)])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 4), st.integers(0, 1000))
 def test_ridge_search_keeps_the_exact_loss_through_additions_and_removals(classes, seed):
     random = np.random.default_rng(seed)

@@ -212,7 +212,7 @@ def is_sound_or_an_input_error(source) -> bool:
     return True
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     train=any_rows,
     test=st.one_of(st.none(), good_rows, any_rows),
@@ -245,7 +245,7 @@ VALUES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(sorted(VALUES)))
 def test_any_small_dataset_in_memory_is_a_sound_task_or_an_input_error(data, kind):
     label = ClassLabel(names=["x", "y/z\n"]) if kind == "class" else Value(kind)
@@ -262,7 +262,7 @@ def test_any_small_dataset_in_memory_is_a_sound_task_or_an_input_error(data, kin
     event(f"{kind} sound: {is_sound_or_an_input_error(splits)}")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.one_of(st.text(min_size=1), st.sampled_from(WORDS)), min_size=6, max_size=20, unique=True),
     st.sampled_from(["jsonl", "csv", "tsv", "parquet"]),
@@ -300,7 +300,7 @@ def test_every_text_survives_from_file_to_task_to_jsonl(texts, kind, pairs):
     assert written == {row_text(row): row["label"] for row in kept}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60), st.sampled_from(FORMATS))
 def test_any_bytes_are_a_sound_task_or_an_input_error(content, kind):
     with tempfile.TemporaryDirectory() as folder:

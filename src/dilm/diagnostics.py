@@ -46,7 +46,7 @@ def distinct_n(texts: Sequence[TextInput], n: int) -> float:
 def describe_texts(texts: Sequence[TextInput], compared: int = COMPARED) -> Facts:
     """Shares of duplicate and repetitive texts, distinct-1 and -2, and mean length in words.
 
-    distinct-n falls with the number of texts, so it is taken over as many of all that are compared, the first.
+    distinct-n falls with the number of texts, so of all that stand side by side it is taken over the first `compared`.
     """
     total = max(len(texts), 1)
     return {

@@ -170,10 +170,14 @@ def _overlap(row: dict[str, Any]) -> float:
     return len(first & second) / max(1, len(first | second))
 
 
+def length_sample(task: Task) -> list[TextInput]:
+    """The training texts by whose lengths it is told how long texts of the task are."""
+    return task.texts("train", np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE])
+
+
 def long_text(task: Task, learner: Learner) -> int:
     """Tokens of the learner that one in twenty training texts goes beyond (of a sample)."""
-    rows = np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE]
-    lengths = [len(encoded["input_ids"]) for encoded in learner.encode(task.texts("train", rows))]
+    lengths = [len(encoded["input_ids"]) for encoded in learner.encode(length_sample(task))]
     return int(np.quantile(lengths, 0.95))
 
 

@@ -33,7 +33,7 @@ from .models.vllm_sampling import VLLMSampler, vllm_is_there
 from .run_folder import PROBS, add_label_probs, read_pool, read_rows, read_set, set_path, write_pool
 from .samples import with_samples
 from .selection import LOOK_AT_CANDIDATES_ALONE, Reference
-from .task import Task, TextInput
+from .task import TextInput
 from .tracking import with_trackers
 from .training.gradient_matching import NOTHING_WRITTEN, match_gradients
 from .training.language_modeling import bits_per_character, learn_language, num_steps
@@ -42,8 +42,6 @@ from .training.teachers import Teachers
 from .workspace import Workspace
 
 Record = dict[str, float]
-LENGTH_SAMPLE = 2000
-"""Training texts by which it is told how many are too long for the generator."""
 DEV_TEXTS = 2000
 """Dev texts, at most, on which the full-data classifier is checked, and tries for a set are judged."""
 
@@ -89,7 +87,7 @@ def language_modeling(work: Workspace) -> Generator:
     if not work.has(path):
         with work.timed("stage 1"):
             generator = _adapted(work, _untrained(work))
-            cut = generator.cut_share(_sample(work.task))
+            cut = generator.cut_share(pools.length_sample(work.task))
             if cut > MANY_CUT:
                 limit = generator.max_length
                 work.reporter.say(
@@ -106,11 +104,6 @@ def language_modeling(work: Workspace) -> Generator:
         work.first(lambda: _save(generator, path))
     work.first(work.stage_checkpoints("stage_1").clear)  # also what a run left that was killed before this line
     return work.generator(path)
-
-
-def _sample(task: Task) -> list[TextInput]:
-    """Some training texts."""
-    return task.texts("train", np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE])
 
 
 def _untrained(work: Workspace) -> Generator:

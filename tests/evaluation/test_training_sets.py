@@ -152,7 +152,7 @@ lines = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lines, st.booleans())
 def test_any_lines_are_sets_or_an_input_error(lines, soft_labels):
     with tempfile.TemporaryDirectory() as folder:

@@ -115,7 +115,7 @@ def test_unfinished_text_is_kept_only_by_the_last_try(generator):
     assert sum(text is not None for text in generator.write([0] * 20, seed=0, max_tries=2)) > 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 40), st.floats(0.05, 1.0), st.integers(0, 10**6), st.floats(0.1, 8))
 def test_nucleus_is_exact(vocabulary, top_p, seed, sharpness):
     """Against the definition: the smallest set of likeliest tokens that holds top_p, sampled in proportion."""

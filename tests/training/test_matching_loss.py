@@ -130,7 +130,7 @@ def test_linear_head_and_general_way_agree(tokenizer, texts):
     assert torch.allclose(analytic, torch.cat([slow[0], slow[1][:, None]], 1), atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 8), st.integers(2, 5), st.integers(0, 10**6), st.floats(0.1, 5))
 def test_coefficients_equal_autograd_on_the_small_arrays(n, d, c, seed, tau):
     torch.manual_seed(seed)

@@ -186,10 +186,11 @@ def _results(facts: Facts) -> list[str]:
 
 
 def _sets(facts: Facts) -> str:
-    """How many sets the figures of each learner are from: fine-tuning may be done on the first few alone."""
+    """How many sets the figures of each learner are from: fine-tuning may be done on the first few or none."""
     counts = {
         part["learner"]: max(line["sets"] for (method, _), line in part["cells"].items() if method != "full")
         for part in facts["tables"]
+        if part["methods"]
     }
     if len(set(counts.values())) == 1:
         return str(next(iter(counts.values())))

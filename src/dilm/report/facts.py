@@ -48,7 +48,7 @@ def run_facts(run: Run) -> Facts:
         "source_card": card,
         "licence": licence(card),
         "test_split": "held-out test" if results["test_split"] == "carved" else results["test_split"],
-        "left_out": SHOWN_PER_CLASS if max(config["dpc"]) > SHOWN_PER_CLASS else 0,
+        "shown": shown_texts(max(config["dpc"])),
         "generator_max_length": config.get("generator_max_length", 64),
         **{key: config[key] for key in ("dpc", "sets", "preset", "seed", "generator", "learner", "versions")},
         "summary": summary,
@@ -171,6 +171,11 @@ def first_set_texts(run: Run, overlap: Facts | None = None) -> dict[str, list[Fa
             known = {key: found[key] for key in ("nearest_text", "char_similarity", "shared_words", "exact") if found}
             members.append(text_row(text) | {"words": len(words(text))} | known)
     return shown
+
+
+def shown_texts(dpc: int) -> str:
+    """Which texts `first_set_texts` gives, in words."""
+    return f"set 0 of {dpc} per class" + (f", the first {SHOWN_PER_CLASS} of each" if dpc > SHOWN_PER_CLASS else "")
 
 
 def _key(text: Any) -> Any:

@@ -235,10 +235,10 @@ def _map(axes: Axes, places: Facts, group: str, names: Sequence[str]) -> None:
         setter(min(values) - room, max(values) + room)
     first, second = (f"{share:.0%}" for share in places["explained"])
     axes.set(xlabel=f"first component ({first} of variance)", ylabel=f"second ({second})", xticks=(), yticks=())
-    axes.legend(marks, [_short(name) for name in names[: len(marks)]], **ABOVE)
+    axes.legend(marks, [short_name(name) for name in names[: len(marks)]], **ABOVE)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """A name of a class in at most 20 characters."""
     name = " ".join(name.split())
     return name if len(name) <= 20 else name[:19].rstrip() + "…"

@@ -13,14 +13,13 @@ FROM_PYTHON = 'dilm.distill(task, config="config.yaml")'
 
 def markdown_report(facts: Facts) -> str:
     """Render the report from the facts."""
-    largest = max(facts["dpc"])
     parts = [
         f"# {plain(facts['task'])}, distilled: {', '.join(map(str, sorted(facts['dpc'])))} texts per class",
         "\n".join(f"- {figure} {plain(meaning)}" for figure, meaning in headline(facts)),
         *(f"**Warning:** {plain(warning)}" for warning in facts["warnings"]),
         "## How well learners do that were trained on them",
         *_accuracies(facts),
-        f"## The texts: set 0 of {largest} per class" + first_of_each(facts),
+        f"## The texts: {facts['shown']}",
         *_texts(facts),
         "## What the generator wrote before and after stage 2",
         _samples(facts),
@@ -38,11 +37,6 @@ def markdown_report(facts: Facts) -> str:
         f"Licence of the source: {plain(facts['licence'] or UNKNOWN_LICENCE)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def first_of_each(facts: Facts) -> str:
-    """That not all texts are shown, if so."""
-    return f", the first {facts['left_out']} of each class" if facts["left_out"] else ""
 
 
 def _accuracies(facts: Facts) -> list[str]:
