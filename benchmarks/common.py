@@ -1,8 +1,10 @@
-"""What every benchmark writes beside its figures: machine, versions, commit, command."""
+"""What every benchmark writes beside its figures: machine, versions, commit, command; folders that know their work."""
 
+import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -11,13 +13,15 @@ from pathlib import Path
 import torch
 import transformers
 
+from dilm.durable import write_json
+
 
 def write_result(path: str | Path, figures: dict) -> None:
     """Write the figures as JSON with where they come from."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     source = {
-        "command": "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *map(_place, sys.argv[1:])]),
+        "command": shlex.join(["python", "benchmarks/" + Path(sys.argv[0]).name, *map(_place, sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d"),
         "commit": os.environ.get("GIT_COMMIT") or found,  # a copy on another machine may have no .git
         "machine": ", ".join([*gpu, _processor(), f"{os.cpu_count()} cores"]),
@@ -27,6 +31,25 @@ def write_result(path: str | Path, figures: dict) -> None:
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps({"source": source, **figures}, indent=1) + "\n", encoding="utf-8")
+
+
+def made_of(folder: Path, **facts: object) -> Path:
+    """The folder, for work that depends on these facts; exits if what lies there depends on others."""
+    path, own = folder / "made_of.json", json.loads(json.dumps(facts))
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, own)
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if there != own:
+        differing = ", ".join(key for key in own | there if own.get(key) != there.get(key))
+        raise SystemExit(f"{folder} holds work made of another {differing}: move it away, or choose another folder")
+    return folder
+
+
+def content(path: Path) -> str:
+    """A hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _place(argument: str) -> str:

@@ -8,7 +8,8 @@ Selects 20 sets of every method and size, evaluates them with the cheap learners
 sets x 5 seeds) or by fine-tuning (--fine-tune N: the first N sets, --tune-seeds seeds), and writes the comparison to
 benchmarks/results/coresets_TASK_{cheap,fine_tuned}.json. Can be interrupted and called again, and goes on from that
 file wherever it was made: a set with all its scores in it keeps them, what is missing is measured, and a set with too
-few seeds is measured anew, as are all of a method that --again names.
+few seeds is measured anew. A method that --again names has other sets now: its earlier rows go, of all sizes, and its
+sets are selected anew.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
 from dilm.evaluation.statistics import FULL, Row
+from dilm.evaluation.training_sets import embeddings_path
 from dilm.models.processes import process_state
 from dilm.run_folder import set_path
 
@@ -63,6 +65,8 @@ def main() -> None:
     if args.published:
         own = Path(args.published) / task.name
         others["dilm-published"] = own if own.is_dir() else Path(args.published)
+    if unknown := sorted({*args.again} - {*METHODS, *others, FULL}):
+        raise SystemExit(f"--again {' '.join(unknown)}: no method of this table, and not among --others")
     if args.cheap:
         learners = [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
         recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
@@ -95,7 +99,9 @@ def fill_table(
     wanted = [m for m in methods if any((m, d, s) not in measured for d in args.dpc for s in range(count))]
     if state.is_main_process:
         for method in wanted:
-            dilm.select(task, method=method, dpc=SIZES, output_dir=folder / method, learner=args.learner)
+            if method in args.again:
+                shutil.rmtree(folder / method, ignore_errors=True)
+            dilm.select(task, method=method, dpc=args.dpc, output_dir=folder / method, learner=args.learner)
     state.wait_for_everyone()
     origins = {method: folder / method for method in wanted} | others
     copies = folder / f"first_{state.process_index}"  # each process has its own copies, of the same sets
@@ -165,17 +171,22 @@ def first_sets(
 ) -> list[str]:
     """The first sets of each method, as far as they are there and not `without`, in a folder of their own.
 
-    Returns them as `dilm evaluate` takes them.
+    Returns them as `dilm evaluate` takes them; exits if a method has no set at all.
     """
     for method, origin in origins.items():
         shutil.rmtree(folder / method, ignore_errors=True)
         (folder / method).mkdir(parents=True)
-        for dpc in sizes:
-            for number in range(count):
-                source, path = set_path(origin, dpc, number), set_path(folder / method, dpc, number)
-                if (method, dpc, number) not in without and source.exists():
-                    path.parent.mkdir(exist_ok=True)
-                    shutil.copy(source, path)
+        there = [(d, n) for d in sizes for n in range(count) if set_path(origin, d, n).exists()]
+        if not there:
+            raise SystemExit(f"{origin} holds no set of {', '.join(map(str, sizes))} texts per class")
+        for dpc, number in there:
+            if (method, dpc, number) in without:
+                continue
+            source, path = set_path(origin, dpc, number), set_path(folder / method, dpc, number)
+            path.parent.mkdir(exist_ok=True)
+            shutil.copy(source, path)
+            if embeddings_path(source).exists():
+                shutil.copy(embeddings_path(source), embeddings_path(path))
     return [f"{method}={folder / method}" for method in origins if any((folder / method).iterdir())]
 
 

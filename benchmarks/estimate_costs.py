@@ -6,7 +6,8 @@ Counts operations (6 per weight and token for training, 4 with LoRA, whose froze
 writing) at a rate that a GPU reaches in practice, the bytes of the weights that every token of a written batch reads,
 and the time in which kernels are launched, which is what small models wait for. The defaults are 40% of an H100's
 bfloat16 rate, 60% of its bandwidth, and 1 ms for a layer's forward pass. Loading is 5 s per million rows, as measured
-(benchmarks/large.py). Evaluation and the full-data classifier are the learner's and left out.
+(benchmarks/large.py). Evaluation and the full-data classifier are the learner's and left out, and so are the searches
+for words, which a CPU does.
 """
 
 import argparse

@@ -77,6 +77,8 @@ def main() -> None:
     rows, features = [], np.empty((0, 0), np.float32)
     titles = ("texts", "features/s", "plain", "ratio", "K-centers, s", "plain, s", "ratio", "inertia", "plain")
     print(" ".join(f"{title:>12}" for title in titles))
+    if min(args.sizes) > args.most:  # then no row reads any
+        features = learner.features(texts)
     for size in sorted(args.sizes):
         row: dict = {"texts": size}
         if size <= args.most:

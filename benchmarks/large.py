@@ -26,7 +26,7 @@ from common import write_result
 
 from dilm.reviews import generate
 
-STAGES = ("load", "full data", "stage 1", "stage 2", "pool", "selection", "coresets", "evaluation")
+STAGES = ("load", "full data", "stage 1", "stage 2", "pool", "selection", "overlap", "coresets", "evaluation", "map")
 SETTINGS = {
     "dpc": 2,
     "sets": 1,

@@ -13,7 +13,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from common import write_result
+from common import content, made_of, write_result
 from coresets import first_sets, scores_by_set
 
 import dilm
@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--min-words", type=int, default=0, help="of the dev texts that are looked at")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/parts"))
     args = parser.parse_args()
-    task, folder = dilm.load_task(args.task), args.folder / args.run.resolve().name
+    task, own = dilm.load_task(args.task), {"config": "config.yaml", "pool": "pool.parquet"}
+    contents = {key: content(args.run / name) for key, name in own.items()}
+    folder = made_of(args.folder / args.run.resolve().name, **contents)
     config, _ = load_config("embedded", args.run / "config.yaml", {"output_dir": None})
     config = dataclasses.replace(config, dpc=tuple(args.dpc or config.dpc))
     pool = pools.with_new_words(read_pool(args.run / "pool.parquet"), task)

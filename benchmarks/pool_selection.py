@@ -36,7 +36,8 @@ def main() -> None:
     for method in args.methods:
         for name, pool in (("real", None), ("pool", args.run / "pool.parquet")):
             origins[f"{name}-{method}"] = target = folder / task.name / name / method
-            dilm.select(task, method=method, pool=pool, dpc=args.dpc, sets=args.sets, output_dir=target)
+            options = {"pool": pool, "dpc": args.dpc, "sets": args.sets, "learner": args.learner}
+            dilm.select(task, method=method, output_dir=target, **options)
     on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
     outputs = [folder / task.name / "cheap.json"]
     sets = [f"{method}={path}" for method, path in origins.items()]

@@ -4,13 +4,16 @@
         kernel=shared:false,parts:1 shared=parts:1 joined=
 
 Each NAME=SETTING:VALUE,... is a way of selecting that differs from the preset `embedded` in these settings of
-`PoolConfig`; its sets lie in OUTPUT-DIR/NAME. Can be interrupted and called again.
+`PoolConfig`; its sets lie in OUTPUT-DIR/NAME. Can be interrupted and called again; a NAME stays with its pool and
+settings.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import yaml
+from common import content, made_of
 
 import dilm
 from dilm import pool as pools
@@ -45,13 +48,22 @@ def main() -> None:
     args = parser.parse_args()
     task, reporter = dilm.load_task(args.task), Reporter()
     ways = dict(way(one, args.run, list(args.dpc)) for one in args.ways)
-    rows = pools.with_new_words(read_pool(args.run / "pool.parquet"), task)
-    learner = Workspace(task, next(iter(ways.values())), args.run, Reporter(quiet=True)).learner()
-    texts, labels = real_sample(task, max(args.dpc), derived_seed(0, "coresets"))
+    pool = args.run / "pool.parquet"
+    folders = {
+        name: made_of(args.output_dir / name, pool=content(pool), seed=config.seed, **dataclasses.asdict(config.pool))
+        for name, config in ways.items()
+    }
+    rows = pools.with_new_words(read_pool(pool), task)
+    limits = [config.pool.max_overlap for config in ways.values() if config.pool.max_overlap is not None]
+    if limits:
+        rows = pools.with_shared_words(rows, task, max(limits))
+    first = next(iter(ways.values()))
+    learner = Workspace(task, first, args.run, Reporter(quiet=True)).learner()
+    texts, labels = real_sample(task, max(args.dpc), derived_seed(first.seed, "coresets"))
     reference = Reference(pretrained_features(learner, texts), labels)
     learner.reinitialize(0)
     for name, config in ways.items():
-        folder = args.output_dir / name
+        folder = folders[name]
         todo = [(n, d) for n in range(args.sets) for d in args.dpc if not set_path(folder, d, n).exists()]
         writing = pools.write_selected(folder, rows, todo, config, task, learner, reference)
         for _ in reporter.track(writing, f"selection, {name}", len(todo)):

@@ -6,7 +6,7 @@ Takes the generator as a finished run had it after stage 1, trains it in several
 one training passes through all numbers of steps), and from the generator at each number of steps writes pools, selects
 sets as `distill` does and tests them on the dev split: a probe on every set, and fine-tuning on the first N sets of the
 largest size.
-Writes benchmarks/results/trajectories_TASK.json. Can be interrupted and called again.
+Writes benchmarks/results/trajectories_TASK.json. Can be interrupted and called again; a folder stays with its run.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import write_result
+from common import content, made_of, write_result
 from coresets import first_sets, scores_by_set
 
 import dilm
@@ -42,6 +42,7 @@ WAYS = {
     "pool of 2, rate x 10": {"learners": "pool", "trajectories": 2, "learning_rate": 1e-4},
 }
 START = "vanilla LM"
+GENERATOR = "checkpoints/stage_1/model.safetensors"
 
 
 def train(work: Workspace, learner: Learner, way: dict, steps: list[int], folder: Path, seed: int) -> None:
@@ -115,8 +116,10 @@ def main() -> None:
     }
     config, _ = load_config("embedded", args.run / "config.yaml", wanted)
     work = Workspace(task, config, args.run, Reporter(quiet=False))
-    learner, folder = work.learner(), args.folder / task.name
-    sources, costs = {START: args.run / "checkpoints" / "stage_1"}, {}
+    origin = {"config": content(args.run / "config.yaml"), "start": content(args.run / GENERATOR)}
+    folder = made_of(args.folder / task.name, **origin, dpc=args.dpc)
+    learner = work.learner()
+    sources, costs = {START: (args.run / GENERATOR).parent}, {}
     for name in args.ways:
         place = folder / name.replace(" ", "-").replace(",", "")
         train(work, learner, WAYS[name], args.steps, place, work.seed("stage 2"))
@@ -135,7 +138,7 @@ def main() -> None:
     results = [dilm.evaluate(sets, task=on_dev, learners=["probe:offline"], output=outputs[0], recipe=recipe)]
     if args.fine_tune:
         outputs.append(folder / "fine_tuned.json")
-        sets = first_sets(origins, folder / "first", args.dpc[-1:], args.fine_tune)
+        sets = first_sets(origins, folder / "first", [max(args.dpc)], args.fine_tune)
         results.append(
             dilm.evaluate(sets, task=on_dev, learners=["finetune:offline"], output=outputs[1], recipe=recipe)
         )

@@ -25,12 +25,20 @@ Rows = list[dict[str, str]]
 
 
 def distilled(rows: Rows, folder: Path, dpc: int, small: bool) -> Rows:
-    """`dpc` written tickets for each queue of the rows."""
+    """`dpc` written tickets for each queue of the rows; goes on if it was interrupted."""
+    folder = folder / ("small" if small else "run")
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "tickets.csv", rows)
     settings = {"config": SMALL} if small else SHORT
+    place = folder / "run"
     run = dilm.distill(
-        folder / "tickets.csv", text="message", label="queue", dpc=dpc, output_dir=folder / "run", **settings
+        folder / "tickets.csv",
+        text="message",
+        label="queue",
+        dpc=dpc,
+        output_dir=place,
+        resume_from_checkpoint=(place / "config.yaml").exists(),
+        **settings,
     )
     chosen = run.datasets[dpc][0]
     names = chosen.features["label"].names

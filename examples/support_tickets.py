@@ -100,13 +100,15 @@ def main(arguments: list[str] | None = None) -> dilm.Run:
     options.folder.mkdir(parents=True, exist_ok=True)
     file = options.folder / "tickets.csv"
     write_csv(file, tickets(120 if options.small else 2500))
+    folder = options.folder / ("small" if options.small else "run")
     run = dilm.distill(
         file,
         text="message",
         label="queue",
         dpc=2 if options.small else 10,
         config=SMALL if options.small else None,
-        output_dir=options.folder / "run",
+        output_dir=folder,
+        resume_from_checkpoint=(folder / "config.yaml").exists(),  # goes on if it was interrupted
         evaluation={"learners": ("probe",)},  # fine-tuning on 50 long texts takes longer than all the rest
     )
     (dpc, sets), *_ = run.datasets.items()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dilm.run_folder import set_path, write_set
+
 BENCHMARKS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
 
 
@@ -17,3 +19,34 @@ def test_a_benchmark_imports_what_there_is(path):
             for name in node.names:
                 if not hasattr(module, name.name):
                     importlib.import_module(f"{node.module}.{name.name}")
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a benchmark by name, as they import each other."""
+    monkeypatch.syspath_prepend(BENCHMARKS[0].parent)
+    return importlib.import_module
+
+
+def test_work_that_was_made_of_something_else_is_refused(benchmark, tmp_path):
+    made_of = benchmark("common").made_of
+    assert made_of(tmp_path / "new", pool="a", sizes=(5, 10)) == tmp_path / "new"
+    assert made_of(tmp_path / "new", pool="a", sizes=(5, 10)) == tmp_path / "new"
+    with pytest.raises(SystemExit, match="made of another pool"):
+        made_of(tmp_path / "new", pool="b", sizes=(5, 10))
+
+
+def test_the_first_sets_come_with_their_embeddings_and_a_method_without_any_is_named(benchmark, tmp_path):
+    origin = tmp_path / "tdd"
+    for number in range(3):
+        path = set_path(origin, 5, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_set(path, ["a", "b"], [0, 1], ("no", "yes"))
+        path.with_suffix(".safetensors").write_bytes(b"learned")
+    first_sets = benchmark("coresets").first_sets
+    there = first_sets({"tdd": origin}, tmp_path / "first", [5, 10], 2, {("tdd", 5, 0)})
+    assert there == [f"tdd={tmp_path / 'first/tdd'}"]
+    found = {path.name for path in (tmp_path / "first/tdd/dpc_5").iterdir()}
+    assert found == {"dataset_1.jsonl", "dataset_1.safetensors"}
+    with pytest.raises(SystemExit, match="nowhere holds no set of 5"):
+        first_sets({"tdd": origin, "typo": tmp_path / "nowhere"}, tmp_path / "first", [5], 2)

@@ -39,6 +39,8 @@ def run(example, tmp_path_factory):
 
 def test_support_tickets_come_from_a_csv_in_five_queues(run, example):
     assert run.datasets[2][0].features["label"].names == sorted(example("support_tickets").QUEUES)
+    again = example("support_tickets").main(["--small", "--folder", str(run.output_dir.parent)])
+    assert again.results["rows"] == run.results["rows"], "a second call goes on with the first's run"
     rows = example("support_tickets").tickets(300)
     assert rows == example("support_tickets").tickets(300) and len({row["message"] for row in rows}) == 300
 
