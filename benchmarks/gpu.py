@@ -8,6 +8,7 @@ language modelling and one fine-tuning run, and extrapolates the presets `fast` 
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 import dilm
 from dilm.config import LanguageModelingConfig, OptimizationConfig, load_config
-from dilm.evaluation.fine_tuning import shuffled_batches
 from dilm.models import offline
 from dilm.models.compute import default_device, native_bf16
 from dilm.models.generator import Generator
@@ -97,9 +97,8 @@ def main() -> None:
         del generator
         learner = Learner.from_pretrained(bert, task.num_classes, bf16=bf16, device=device)
         texts = task.texts("train", range(40))
-        batches = shuffled_batches(
-            learner.batch, learner.encode(texts), [i % task.num_classes for i in range(40)], 64, 0
-        )
+        whole = learner.batch(learner.encode(texts), [i % task.num_classes for i in range(40)])
+        batches = itertools.repeat(whole)
         tuning = seconds_per_step(learner.train(batches, OptimizationConfig(max_steps=10**6), seed=0), 2, args.steps)
         held_out = task.texts("dev", range(min(500, len(task.dev))))
         start = time.perf_counter()

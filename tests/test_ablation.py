@@ -56,6 +56,25 @@ def test_an_ablation_goes_on_where_it_was(ablation, task):
     assert dilm.ablate(task, preset="fast", quiet=True, **settings) == comparison
 
 
+def test_a_prompt_that_no_set_fits_is_told_before_anything_is_measured(ablation, task):
+    folder, settings, _ = ablation
+    before = (folder / "results.json").read_text()
+    learners = {"evaluation": settings["evaluation"] | {"learners": (f"icl:{settings['generator']}",)}}
+    with pytest.raises(InputError, match="make a prompt of"):
+        dilm.ablate(task, preset="fast", quiet=True, **(settings | learners))
+    assert (folder / "results.json").read_text() == before
+
+
+def test_a_folder_with_anything_else_is_refused(task, hub_models, finished_run, tmp_path):
+    folder = shutil.copytree(finished_run.output_dir, tmp_path / "run")
+    (tmp_path / "results.json").write_text("mine")
+    before = (folder / "results.json").read_text()
+    for place in (folder, tmp_path, tmp_path / "results.json"):
+        with pytest.raises(InputError, match="holds no ablation"):
+            dilm.ablate(task, generator=hub_models[0], learner=hub_models[1], output_dir=str(place), quiet=True)
+    assert (folder / "results.json").read_text() == before and (tmp_path / "results.json").read_text() == "mine"
+
+
 def test_an_ablation_needs_a_stage_2(task, hub_models, tmp_path):
     settings = {"output_dir": str(tmp_path / "x"), "generator": hub_models[0], "learner": hub_models[1]}
     with pytest.raises(InputError, match="needs a stage 2"):

@@ -95,6 +95,11 @@ def test_nothing_shows_where_files_lie_on_the_machine(facts, hub_models, tmp_pat
     assert offline["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "base_model: gpt2\n" in generator_card(facts | {"generator": "gpt2"}, "me/x")
     assert shown_place("nyu-mll/glue:sst2") == "nyu-mll/glue:sst2"
+    assert [shown_place(gone) for gone in ("patients/mine.csv", "patients/2024/all", "mine.jsonl.gz")] == [
+        "mine.csv",
+        "all",
+        "mine.jsonl.gz",
+    ]
 
 
 def test_the_number_of_sets_is_told_by_learner(facts):

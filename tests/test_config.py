@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dilm import InputError
-from dilm.config import DistillConfig, flatten, load_config, preset_names
+from dilm.config import DistillConfig, base_preset, flatten, load_config, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -154,6 +154,20 @@ def test_unknown_preset_and_missing_file_are_refused(tmp_path):
         load_config("papr")
     with pytest.raises(InputError, match="no configuration file"):
         load_config("embedded", tmp_path / "none.yaml")
+
+
+def test_a_file_names_its_preset(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("preset: paper\nsets: 7\n")
+    named, _ = load_config(None, file)
+    assert named == load_config("paper", None, {"sets": 7})[0]
+    assert load_config("embedded", file)[0] == load_config("embedded", None, {"sets": 7})[0], "one that is given counts"
+    assert (base_preset(None, file), base_preset("fast", file), base_preset()) == ("paper", "fast", "embedded")
+    file.write_text("preset: papr\n")
+    with pytest.raises(InputError, match="did you mean 'paper'"):
+        load_config(None, file)
+    file.write_text("preset: ablation\ntask_fingerprint: x\n")  # the record of a variant
+    assert base_preset(None, file) == "embedded" and load_config(None, file)[0] == DistillConfig()
 
 
 def test_a_configuration_survives_yaml(tmp_path):

@@ -164,6 +164,7 @@ def test_config_yaml_makes_the_run_again(run, task, hub_models, tmp_path):
     for dpc, sets in run.datasets.items():
         assert [d.to_list() for d in sets] == [d.to_list() for d in again.datasets[dpc]]
     assert again.results["rows"] == run.results["rows"] and again.results["summary"] == run.results["summary"]
+    assert again.config["preset"] == "fast"
     for name in WEIGHTS:
         assert (again.output_dir / name).read_bytes() == (run.output_dir / name).read_bytes(), name
 
@@ -449,8 +450,8 @@ def test_a_run_goes_on_without_its_settings_being_given_again(run, tmp_path):
     assert given["task"] == recorded["task"] and parsed.generator == recorded["generator"]
     assert parsed.language_modeling.max_steps == recorded["language_modeling"]["max_steps"]
     assert distill_settings("distill", ["--resume", "--output-dir", str(folder), "--seed", "5"])[2]["seed"] == 5
-    for others in (["--preset", "embedded"], ["--config", str(folder / "config.yaml")]):
-        assert distill_settings("distill", ["--resume", "--output-dir", str(folder), *others])[0].preset == "embedded"
+    for others, preset in ((["--preset", "embedded"], "embedded"), (["--config", str(folder / "config.yaml")], "fast")):
+        assert distill_settings("distill", ["--resume", "--output-dir", str(folder), *others])[0].preset == preset
     (folder / "config.yaml").write_text("someone: else")
     assert distill_settings("distill", ["--resume", "--output-dir", str(folder)])[0].config is None
 

@@ -1,5 +1,6 @@
 """The verbs evaluate, select and compare, from the command line and from Python, with tiny models."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -285,6 +286,7 @@ def test_the_learning_rate_is_chosen_once_and_kept(csv, coresets, hub_models, tm
         (["evaluate", "{sets}", "--task", "{csv}", "--seeds", "0"], "'seeds' must be above 0"),
         (["evaluate", "{sets}", "--task", "{csv}", "--learner", "icl:x", "--soft-labels"], "takes no soft labels"),
         (["evaluate", "{sets}", "--task", "{csv}", "--soft-labels"], "no set has soft labels"),
+        (["evaluate", "{sets}", "--task", "{csv}", "--output", "."], "is a folder; name a file"),
         (["select", "{csv}", "--method", "kernal"], "did you mean 'kernel'"),
         (["select", "{csv}", "--dpc", "900", "--output-dir", "x"], "dpc 900"),
         (["compare"], "no results"),
@@ -305,6 +307,27 @@ def test_results_among_the_sets_are_no_sets(csv, coresets, tmp_path):
     options = {"task": csv, "learners": ["tfidf"], "output": tmp_path / "sets/results.json", "quiet": True}
     first = dilm.evaluate(tmp_path / "sets", **options)["rows"]
     assert dilm.evaluate(tmp_path / "sets", **options)["rows"] == first and len(first) == 6
+
+
+def test_without_dev_texts_no_learning_rate_is_chosen(csv, coresets, hub_models, tmp_path):
+    task = dilm.load_task(csv)
+    task = dataclasses.replace(task, dev=task.dev.select([]))
+    options = {"learners": [f"finetune:{hub_models[1]}"], "output": tmp_path / "r.json", "quiet": True}
+    with pytest.raises(InputError, match="no dev texts to choose a learning rate on"):
+        dilm.evaluate(coresets, task=task, learning_rates=(1e-4, 1e-3), **options)
+
+
+def test_the_results_of_a_run_are_not_written_over(csv, finished_run, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished_run.output_dir, tmp_path / "run")
+    there = (folder / "results.json").read_text()
+    monkeypatch.chdir(folder)
+    for output in ("results.json", folder / "results.json"):
+        with pytest.raises(InputError, match="belongs to the run"):
+            dilm.evaluate(".", task=csv, output=output, quiet=True)
+    for output in ("results", "results.json", folder / "results.md"):
+        with pytest.raises(InputError, match="which it reads"):
+            dilm.compare([folder], output=output)
+    assert (folder / "results.json").read_text() == there
 
 
 def test_f1_is_no_accuracy_by_another_name(csv, coresets, tmp_path, capsys):

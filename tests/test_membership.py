@@ -1,5 +1,8 @@
 """The audit finds what is given away, finds nothing where there is nothing, and claims no more."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -8,6 +11,7 @@ import dilm
 from dilm import InputError
 from dilm.cli import main
 from dilm.membership import auc_interval, in_words, like_in_classes, losses_after
+from dilm.run_folder import read_rows
 from dilm.task import load_task
 
 
@@ -68,6 +72,14 @@ def test_a_run_is_audited_by_size_and_beside_the_full_data(finished_run, task):
     assert all(0 <= line["low"] <= line["auc"] <= line["high"] <= 1 for line in facts["lines"])
     assert facts["members"] == len(task.train) and facts["held_out"] == len(task.dev)
     assert dilm.audit(finished_run.output_dir, task=task, quiet=True) == facts
+
+
+def test_a_set_that_lacks_a_class_is_named(finished_run, task, tmp_path):
+    folder = shutil.copytree(finished_run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    path = folder / "dpc_3/dataset_1.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in read_rows(path) if row["label"] == 1))
+    with pytest.raises(InputError, match=r"dataset_1\.jsonl holds no text of class 'negative'"):
+        dilm.audit(folder, task=task, quiet=True)
 
 
 def test_another_dataset_than_the_distilled_one_is_refused(finished_run, tmp_path, capsys):

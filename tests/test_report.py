@@ -115,6 +115,15 @@ def test_a_run_of_an_earlier_version_still_has_a_report(run, tmp_path):
     assert "kept no learning curves" in html_page(facts) and "## Costs" in markdown_report(facts)
 
 
+def test_a_folder_that_lost_its_sets_or_results_is_told(run, tmp_path, capsys):
+    folder = shutil.copytree(run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "dpc_*"))
+    assert main(["report", str(folder)]) == 2
+    assert "holds no distilled sets" in capsys.readouterr().err
+    (folder / "results.json").write_text('{"task": "t", "rows": []}')
+    assert main(["report", str(folder)]) == 2
+    assert "is not that of a run: it has no diagnostics" in capsys.readouterr().err
+
+
 def test_a_text_that_was_edited_has_no_overlap_figures(run, tmp_path):
     shutil.copytree(run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     path = tmp_path / "run/dpc_3/dataset_0.jsonl"

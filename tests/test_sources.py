@@ -72,6 +72,15 @@ def test_task_is_returned_as_is():
     assert load_task(task) is task
 
 
+def test_a_parquet_test_split_whose_labels_are_all_missing_is_left_out(tmp_path):
+    for split, labels in (("train", [0, 1] * 10), ("validation", [0, 1]), ("test", [None, None])):
+        rows = {"text": [f"{split} {i}" for i in range(len(labels))], "label": labels}
+        Dataset.from_dict(rows).to_parquet(tmp_path / f"{split}.parquet")
+    task = load_task(tmp_path)
+    check_sound(task)
+    assert task.test_split == "validation" and "the test split has no labels and is left out" in task.notes
+
+
 def test_local_folder_laid_out_as_on_the_hub(tmp_path):
     features = Features({"sentence": Value("string"), "label": ClassLabel(names=["no", "yes"]), "idx": Value("int32")})
     folder = tmp_path / "glue"

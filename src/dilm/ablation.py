@@ -12,13 +12,13 @@ from . import closing, stages
 from .config import DistillConfig, load_config
 from .durable import whole_file, whole_folder, write_json
 from .errors import InputError
-from .evaluation.protocol import in_words
+from .evaluation.protocol import check_runs, in_words
 from .evaluation.statistics import summarize
 from .evaluation.store import RowStore
 from .models.compute import libraries_set_aside
 from .pipeline import check
 from .progress import LogFormat, Reporter
-from .run_folder import open_run_folder, versions
+from .run_folder import check_links, open_run_folder, versions
 from .side_by_side import compare
 from .task import Task, load_task
 from .tracking import tracked
@@ -34,6 +34,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vanilla LM": {"gradient_matching": {"max_steps": 0}},
 }
 """What each variant changes. Gradients through sampled tokens are those of the head, whatever the others match."""
+TABLES = ("evaluation", "results.json", "comparison.md", "comparison.csv", "comparison.json")
+"""What lies beside the variants' folders."""
 SHARED = ("stage_1", "stage_1_history.json", "full_data.json", "full_data.safetensors")
 """Of the first variant's checkpoints: they do not depend on what is varied."""
 
@@ -41,7 +43,7 @@ SHARED = ("stage_1", "stage_1_history.json", "full_data.json", "full_data.safete
 def ablate(
     task: Any = None,
     *,
-    preset: str = "embedded",
+    preset: str | None = None,
     config: str | Path | None = None,
     quiet: bool = False,
     log_format: LogFormat = "text",
@@ -61,12 +63,28 @@ def ablate(
     if settings.gradient_matching.max_steps == 0:
         raise InputError("an ablation of stage 2 needs a stage 2; give gradient_matching.max_steps above 0")
     folder, reporter = Path(settings.output_dir or f"runs/{loaded.name}-ablation"), Reporter(quiet, log_format)
+    _check_folder(folder)
     workspaces: dict[str, Workspace] = {}
     with contextlib.ExitStack() as held, libraries_set_aside():
         for name, changes in VARIANTS.items():
             first = workspaces.get("dilm")
             workspaces[name] = _variant(loaded, settings, name, changes, folder, reporter, first, held)
         return _measure(workspaces, folder, reporter)
+
+
+def _check_folder(folder: Path) -> None:
+    """InputError for a folder that holds anything but an ablation."""
+    if not folder.exists():
+        return
+    there = {path.name for path in folder.glob("[!.]*")} if folder.is_dir() else {folder.name}
+    variants = {_folder_name(name) for name in VARIANTS}
+    if there and (there - variants - {*TABLES} or not there & variants):
+        raise InputError(f"{folder} is not empty and holds no ablation; pass another --output-dir")
+    check_links(folder)
+
+
+def _folder_name(variant: str) -> str:
+    return variant.replace(" ", "-")
 
 
 def _variant(
@@ -84,7 +102,7 @@ def _variant(
     The variant's folder stays locked as long as `held`.
     """
     groups = {group: dataclasses.replace(getattr(settings, group), **values) for group, values in changes.items()}
-    place = folder / name.replace(" ", "-")
+    place = folder / _folder_name(name)
     varied = dataclasses.replace(settings, **groups, output_dir=str(place))
     known = any((place / "checkpoints").glob("[!.]*"))
     opened = held.enter_context(open_run_folder(task, varied, "ablation", resume=known))
@@ -122,6 +140,7 @@ def _measure(workspaces: dict[str, Workspace], folder: Path, reporter: Reporter)
     ]
     planned = evaluator.plan([*sets, *closing.baseline_sets(work, learner)], config.evaluation.fine_tuned_sets)
     missing = store.missing(planned)
+    check_runs(missing)
     runs = store.keep(evaluator.run(missing))
     for _ in reporter.track(runs, "evaluation, runs", len(missing), in_words):
         pass

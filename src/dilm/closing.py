@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from . import pool as pools
 from .diagnostics import COMPARED, describe_matching, describe_texts, learning_curve, warnings
 from .evaluation.coresets import real_sample, stored_set, write_coresets
 from .evaluation.fine_tuning import FineTuning
-from .evaluation.protocol import in_words
+from .evaluation.protocol import check_runs, in_words
 from .evaluation.statistics import FULL, summarize
 from .evaluation.store import RowStore
 from .evaluation.training_sets import TrainingSet
@@ -21,6 +21,7 @@ from .models.feature_cache import pretrained_features
 from .models.learner import Learner
 from .models.processes import own_share
 from .run_folder import row_text, set_path
+from .task import TextInput
 from .workspace import Workspace
 
 
@@ -64,8 +65,7 @@ def evaluate(work: Workspace, learner: Learner) -> list[dict[str, Any]]:
     planned = [*evaluator.plan_full_data(), *evaluator.plan(sets, config.evaluation.fine_tuned_sets)]
     missing = store.missing(planned)
     # All of them in every process: none is to wait for one that has ended.
-    for measured, training_set in dict.fromkeys((run.learner, run.training_set) for run in missing):
-        measured.check(training_set)
+    check_runs(missing)
     missing = own_share(missing)
     work.processes.wait_for_everyone()  # each has read what the others had finished before any writes more
 
@@ -113,16 +113,21 @@ def results(
     }
 
 
+def in_random_order(texts: Sequence[TextInput]) -> list[TextInput]:
+    """The same texts; files are often sorted by class, and the first few are to stand for all."""
+    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts)).tolist()]
+
+
 def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
     """Figures that show trouble, of the distilled texts in set 0 of the largest size; real held-out texts are the
     yardstick."""
     tries, stage_1 = work.read("pool_tries", {}), work.read("stage_1_history")
     largest = max(work.config.dpc)
-    distilled = next(one for one in distilled_sets(work) if (one.dpc, one.number) == (largest, 0)).texts
+    distilled = in_random_order(next(o for o in distilled_sets(work) if (o.dpc, o.number) == (largest, 0)).texts)
     compared = min(COMPARED, len(distilled))
-    dev = range(min(len(work.task.dev), 2000))
+    dev = np.random.default_rng(0).permutation(len(work.task.dev))[:2000]
     return {
-        "pool": describe_texts([row_text(row) for row in pool], compared),
+        "pool": describe_texts(in_random_order([row_text(row) for row in pool]), compared),
         "rejected": {kind: tries.get(kind, 0) / max(tries.get("all", 0), 1) for kind in ("malformed", "unfinished")},
         "distilled": describe_texts(distilled, compared),
         "real": describe_texts(work.task.texts("dev", dev), compared),

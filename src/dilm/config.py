@@ -215,6 +215,7 @@ class DistillConfig:
 
 NOT_SETTINGS = ("preset", "versions", "task_fingerprint")
 """Keys of a run's config.yaml that describe the run and cannot be set; it can be given back all the same."""
+DEFAULT_PRESET = "embedded"
 RECORD = {"preset", "task_fingerprint"}
 """Keys by which a run's config.yaml is known."""
 
@@ -225,14 +226,24 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
 
 
+def base_preset(preset: str | None = None, file: str | Path | None = None) -> str:
+    """The preset that is given, else the one that the file names (a run's config.yaml does), else `embedded`."""
+    if preset is not None or file is None:
+        return DEFAULT_PRESET if preset is None else preset
+    values = _read_yaml(Path(file))
+    named = str(values.get("preset", DEFAULT_PRESET))
+    return DEFAULT_PRESET if values.keys() >= RECORD and named not in preset_names() else named
+
+
 def load_config(
-    preset: str = "embedded", file: str | Path | None = None, overrides: dict[str, Any] | None = None
+    preset: str | None = None, file: str | Path | None = None, overrides: dict[str, Any] | None = None
 ) -> tuple[DistillConfig, dict[str, str]]:
     """Resolve a configuration; returns it with the origin of each dotted key ("default", "preset embedded", ...).
 
-    Raises InputError for an unknown preset, a key that does not exist (the nearest name is offered), or a
-    value of the wrong type or out of range.
+    The preset is `base_preset`, the file is laid over it, the overrides over both. Raises InputError for an unknown
+    preset, a key that does not exist (the nearest name is offered), or a value of the wrong type or out of range.
     """
+    preset = base_preset(preset, file)
     if preset not in preset_names():
         raise InputError(f"no preset '{preset}'{suggest(preset, preset_names())}; presets: {', '.join(preset_names())}")
     text = (resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ from .errors import InputError
 from .places import format_of
 
 ROWS = 5_000  # rows held in memory while a file is converted
-CACHE_VERSION = 2  # raise it when the conversion changes
+CACHE_VERSION = 3  # raise it when the conversion changes
 OPAQUE = pa.binary()  # stands for columns that are neither text nor a label: nested, mixed, images...; all null
 JSON_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 Kinds = dict[str, pa.DataType]
@@ -224,13 +224,16 @@ def _class_labels(schema: pa.Schema) -> dict[str, ClassLabel]:
     return {name: feature for name, feature in features.items() if isinstance(feature, ClassLabel)}
 
 
+PLAIN = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
+
+
 def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()  # type: ignore[attr-defined]
     kind = column.type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return column.cast(pa.string())
-    plain = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    plain = any(is_kind(kind) for is_kind in PLAIN)
     return column if plain or kind in (pa.float32(), pa.float64()) else pa.nulls(len(column), OPAQUE)
 
 

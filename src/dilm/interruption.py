@@ -73,6 +73,9 @@ def waiting_interruptions() -> Iterator[None]:
                 signal.signal(number, wait)
     try:
         yield
+    except BaseException:  # the run has ended without it; it is not to end the next one
+        _waiting.clear()
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -24,7 +24,7 @@ from .locks import locked
 from .models.compute import default_device, native_bf16
 from .models.processes import of_the_first, own_share, process_state
 from .progress import LogFormat, Reporter
-from .run_folder import plain, versions
+from .run_folder import holds_run, plain, versions
 from .task import Task, load_task
 
 
@@ -66,8 +66,13 @@ def evaluate(
         raise InputError("in-context learning takes no soft labels; leave --soft-labels out, or add another --learner")
     for name in learners:
         check_learner(name)
+    _check_output(output)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded, soft_labels)
+    if learning_rates and not len(loaded.dev):
+        raise InputError(
+            f"task {loaded.name} has no dev texts to choose a learning rate on; leave --learning-rates out"
+        )
     device = state.device or default_device()
     made = make_learners(
         learners,
@@ -80,7 +85,7 @@ def evaluate(
     for learner in made:
         for one in chosen:
             learner.check(one)
-    folder = output.with_name(output.name + ".runs")
+    folder = _store_folder(output)
     try:
         store = RowStore(folder)
     except OSError as error:
@@ -121,6 +126,19 @@ def evaluate(
         reporter.event("results", output=str(output), summary=results["summary"])
     state.wait_for_everyone()
     return results
+
+
+def _check_output(output: Path) -> None:
+    """InputError for a place that no results can be written to, or that holds those of a run."""
+    if output.is_dir() or not output.name:
+        raise InputError(f"--output '{output}' is a folder; name a file, as in {output / 'results.json'}")
+    if output.exists() and holds_run(output.parent) and not _store_folder(output).exists():
+        raise InputError(f"{output} belongs to the run in {output.parent.resolve()}; pass another --output")
+
+
+def _store_folder(output: Path) -> Path:
+    """Where finished runs are kept."""
+    return output.with_name(output.name + ".runs")
 
 
 def _choose_rates(

@@ -103,6 +103,9 @@ def _attack(run: Run, task: Task, learner: Learner) -> Facts:
     def set_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
         set_texts: list[TextInput]
         set_texts, set_labels = read_set(path)
+        lacking = sorted({*range(task.num_classes)} - {*set_labels})
+        if lacking:
+            raise InputError(f"{path} holds no text of class '{task.label_names[lacking[0]]}'; put its texts back")
         return pretrained_features(learner, set_texts), np.array(set_labels)
 
     lines = [line("distilled", dpc, [set_features(path) for path in files]) for dpc, files in run.set_files().items()]

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from . import closing, stages
-from .config import DistillConfig, flatten, load_config
+from .config import DistillConfig, base_preset, flatten, load_config
 from .durable import write_json
 from .errors import InputError
 from .evaluation.learners import check_learner
@@ -44,7 +44,7 @@ from .workspace import Workspace
 def distill(
     task: Any = None,
     *,
-    preset: str = "embedded",
+    preset: str | None = None,
     config: str | Path | None = None,
     resume_from_checkpoint: bool = False,
     quiet: bool = False,
@@ -54,7 +54,8 @@ def distill(
     """Distil a labelled text dataset into a few texts per class, and measure them.
 
     task: what `load_task` takes, or a Task; by default the embedded task `reviews`.
-    preset, config: the preset's name, and a YAML file laid over it.
+    preset, config: the preset's name (by default the one that the file names, else `embedded`), and a YAML file laid
+    over it.
     resume_from_checkpoint: go on with the run in `output_dir` (by default the last one of the task), from the newest
     checkpoint that is whole; `--resume` on the command line.
     quiet, log_format: print nothing; or, as `json`, one object per line (see `Reporter`) in place of bars and text.
@@ -64,11 +65,12 @@ def distill(
     before any training. Under `accelerate launch` or torchrun the processes share one run.
     """
     state = process_state()
-    loaded, settings, origins = prepare(task, preset, config, overrides)
+    base = base_preset(preset, config)
+    loaded, settings, origins = prepare(task, base, config, overrides)
     with contextlib.ExitStack() as held:
         opened = Path()
         if state.is_main_process:
-            opened = held.enter_context(open_run_folder(loaded, settings, preset, resume_from_checkpoint))
+            opened = held.enter_context(open_run_folder(loaded, settings, base, resume_from_checkpoint))
         folder = broadcast_object_list([opened])[0]
         work = Workspace(loaded, settings, folder, Reporter(quiet or not state.is_main_process, log_format))
         held.enter_context(tracked(work))
@@ -78,7 +80,7 @@ def distill(
 
 
 def prepare(
-    task: Any, preset: str, config: str | Path | None, overrides: dict[str, Any]
+    task: Any, preset: str | None, config: str | Path | None, overrides: dict[str, Any]
 ) -> tuple[Task, DistillConfig, dict[str, str]]:
     """The task, the settings and where each came from, as `distill` takes them; InputError for what cannot be run."""
     if task is not None:

@@ -166,6 +166,13 @@ def _record(folder: Path) -> dict[str, Any] | None:
     return there if isinstance(there, dict) and there.keys() >= RECORD else None
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run of `dilm distill` lies in the folder, finished or not."""
+    with contextlib.suppress(InputError):  # of somebody else's config.yaml
+        return _record(folder) is not None
+    return False
+
+
 def _is_begun(folder: Path) -> bool:
     """Whether a stage has left anything to go on from."""
     return any((folder / "checkpoints").glob("[!.]*"))

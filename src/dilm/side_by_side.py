@@ -13,6 +13,8 @@ from .evaluation.comparison import compare as compare_rows
 from .evaluation.statistics import FULL, row_key
 from .report.comparison import comparison_csv, comparison_markdown
 
+SUFFIXES = (".md", ".csv", ".json")
+
 
 def compare(
     results: Sequence[str | Path],
@@ -26,6 +28,10 @@ def compare(
     output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once. Raises
     InputError where two files have different sets under one name: they would become one method.
     """
+    written = [] if output is None else _written(Path(output))
+    for source in results:
+        if _results_file(Path(source)).resolve() in [path.resolve() for path in written]:
+            raise InputError(f"the comparison would be written over {source}, which it reads; pass another --output")
     rows: dict[tuple, dict[str, Any]] = {}
     recipes: dict[str, dict[str, Any]] = {}
     contents: dict[tuple, tuple[str, Any]] = {}
@@ -49,18 +55,28 @@ def compare(
                     )
                 raise InputError(f"{first} and {source} have {what}; {way_out}")
     comparison = compare_rows(rows.values(), metric, against, recipes)
-    if output is not None:
-        stem = Path(output)
-        stem = stem.with_suffix("") if stem.suffix in (".md", ".csv", ".json") else stem
-        write_text(stem.with_name(stem.name + ".md"), comparison_markdown(comparison))
-        write_text(stem.with_name(stem.name + ".csv"), comparison_csv(comparison))
-        write_json(stem.with_name(stem.name + ".json"), comparison)
+    if written:
+        write_text(written[0], comparison_markdown(comparison))
+        write_text(written[1], comparison_csv(comparison))
+        write_json(written[2], comparison)
     return comparison
+
+
+def _written(output: Path) -> list[Path]:
+    """The files of a comparison: Markdown, csv, JSON."""
+    if not output.name:
+        raise InputError(f"--output '{output}' names no file; pass a NAME for NAME.md, NAME.csv and NAME.json")
+    stem = output.with_suffix("") if output.suffix in SUFFIXES else output
+    return [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+
+
+def _results_file(source: Path) -> Path:
+    return source / "results.json" if source.is_dir() else source
 
 
 def _read_results(path: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """The rows of a file, and the settings behind their recipes."""
-    file = path / "results.json" if path.is_dir() else path
+    file = _results_file(path)
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         rows = results["rows"]

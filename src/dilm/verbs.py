@@ -26,7 +26,7 @@ from .arguments import (
     ReportArguments,
     SelectArguments,
 )
-from .config import RECORD, RecipeConfig, check_numbers, flatten, load_config, preset_names
+from .config import RECORD, RecipeConfig, base_preset, check_numbers, flatten, load_config, preset_names
 from .errors import InputError
 from .parsing import completion, parse
 from .parsing import values as shallow
@@ -45,7 +45,7 @@ def distill_settings(verb: str, arguments: list[str]) -> tuple[argparse.Namespac
     chosen, _ = first.parse_known_args(arguments)
     if chosen.resume and chosen.output_dir and not (chosen.preset or chosen.config):
         chosen.preset, chosen.config = recorded_settings(Path(chosen.output_dir) / "config.yaml")
-    chosen.preset = chosen.preset or "embedded"
+    chosen.preset = base_preset(chosen.preset, chosen.config)
     defaults, _ = load_config(chosen.preset, chosen.config)
     form = FORMS[verb]
     default = form(**shallow(defaults), preset=chosen.preset, config=chosen.config)
@@ -73,7 +73,7 @@ def distill(arguments: list[str]) -> int:
     """The verb `distill`."""
     chosen, parsed, given = distill_settings("distill", arguments)
     quiet_libraries()
-    if parsed.num_processes > 1 and "RANK" not in os.environ:
+    if parsed.num_processes > 1 and not launched():
         # What cannot be run is told once, here; the processes go on with the folder that is opened here.
         from .pipeline import prepare
         from .run_folder import open_run_folder
@@ -88,6 +88,11 @@ def distill(arguments: list[str]) -> int:
     resume = parsed.resume
     run(given.pop("task"), preset=chosen.preset, config=chosen.config, resume_from_checkpoint=resume, **told, **given)
     return 0
+
+
+def launched() -> bool:
+    """Whether this is one of several processes already; launchers set RANK for a single one too."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def evaluate(arguments: list[str]) -> int:
     if not parsed.sets:
         raise InputError("no sets; pass jsonl files or folders of them, as in dilm evaluate runs/mine --task mine.csv")
     quiet_libraries()
-    if parsed.num_processes > 1 and "RANK" not in os.environ:
+    if parsed.num_processes > 1 and not launched():
         return spread(parsed.num_processes, ["evaluate", *arguments])
     from .measure import evaluate as run
 

@@ -6,9 +6,11 @@ import math
 import os
 import time
 import warnings
+from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 
 from dilm.config import RecipeConfig
 from dilm.evaluation.coresets import real_sample, stored_set, write_coresets
@@ -19,6 +21,7 @@ from dilm.evaluation.protocol import Evaluator, held_out
 from dilm.evaluation.statistics import metric_of, row_key, set_means, summarize, welch
 from dilm.evaluation.store import RowStore
 from dilm.evaluation.training_sets import TrainingSet
+from dilm.training.embedding_distillation import EmbeddedSet
 
 CONFIG = RecipeConfig(max_steps=3, seeds=2, max_texts=30)
 
@@ -159,7 +162,7 @@ def test_small_sets_are_seen_whole_in_new_orders(learner):
     texts = ["one", "two two two", "three three three three three"]
     encoded = learner.encode(texts)
     lengths = {len(text["input_ids"]): label for label, text in enumerate(encoded)}
-    batches = shuffled_batches(learner.padded_batch, encoded, [0, 1, 2], 2, seed=0)
+    batches = shuffled_batches(lambda rows: learner.padded_batch([encoded[i] for i in rows], rows), 3, 2, seed=0)
     for _ in range(3):
         seen = []
         for batch in (next(batches), next(batches)):
@@ -167,6 +170,29 @@ def test_small_sets_are_seen_whole_in_new_orders(learner):
                 assert [lengths[int(n)] for n in inputs["attention_mask"].sum(1)] == labels.tolist()
                 seen += labels.tolist()
         assert sorted(seen) == [0, 1, 2]
+
+
+def test_learned_embeddings_are_taken_in_batches_as_texts_are(learner, tmp_path, monkeypatch):
+    width, labels, seen = learner.word_embeddings().shape[1], [0, 1, 0, 1, 0], []
+    learned = EmbeddedSet(torch.arange(5.0)[:, None, None].expand(5, 4, width), torch.ones(5, 4), torch.tensor(labels))
+    learned.save(tmp_path / "set.safetensors")
+
+    def train(batches, *_, **__):
+        for _ in range(6):
+            ((inputs, targets),) = next(batches)
+            rows = inputs["inputs_embeds"][:, 0, 0].long().tolist()
+            assert targets.tolist() == [labels[row] for row in rows] and inputs["attention_mask"].shape == (
+                len(rows),
+                4,
+            )
+            seen.append(rows)
+        return iter(())
+
+    monkeypatch.setattr(learner, "train", train)
+    chosen = TrainingSet("tdd", 3, 0, ["word"] * 5, labels, embeddings=tmp_path / "set.safetensors")
+    FineTuning("f", learner, dataclasses.replace(CONFIG, batch_size=2)).fit(chosen, seed=0)
+    assert [len(rows) for rows in seen] == [2, 2, 1] * 2
+    assert sorted(chain(*seen[:3])) == sorted(chain(*seen[3:])) == list(range(5))
 
 
 def test_fine_tuning_starts_fresh_every_time(task, learner):

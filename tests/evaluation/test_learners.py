@@ -211,6 +211,14 @@ def test_calibration_divides_by_what_the_prompt_alone_makes_likely(tokenizer, tm
     assert plain.recipe != calibrated.recipe
 
 
+def test_calibration_holds_where_every_label_is_all_but_impossible(tokenizer, tmp_path, monkeypatch):
+    learner = in_context(longer_gpt2(tokenizer, tmp_path), calibrated=True)
+    free, scores = np.float32([[-200, -1]] * 3), np.float32([[-250, -3], [-190, -3]])
+    monkeypatch.setattr(learner, "log_probabilities", lambda _, texts: free if len(texts) == 3 else scores)
+    chosen = TrainingSet("m", 1, 0, ["It was bad.", "It was good."], [0, 1])
+    assert learner.predict(chosen, HeldOut(["one", "two"], np.arange(2)), 0).tolist() == [1, 0]
+
+
 def test_a_model_is_known_by_its_weights_and_tokenizer_not_by_its_place(tokenizer, tmp_path):
     folder, other = longer_gpt2(tokenizer, tmp_path / "one"), tmp_path / "other"
     before = in_context(folder).recipe

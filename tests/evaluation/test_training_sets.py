@@ -35,6 +35,8 @@ def test_foreign_folders_work_as_they_are(task, tmp_path):
     assert [(s.method, s.dpc, s.number) for s in sets] == [("theirs", 5, n) for n in (0, 2, 10)]
     assert sets[0].texts == ["bad", "good"] and sets[0].labels == [0, 1]
     assert [s.method for s in read_sets([f"named={tmp_path / 'theirs'}"], task)] == ["named"] * 3
+    write(tmp_path / "lr=1e-4/few.jsonl", [row | {"label_name": f"class {row['label']}"} for row in ROWS])
+    assert [s.method for s in read_sets([f"named={tmp_path / 'lr=1e-4/few.jsonl'}"], task)] == ["named"]
 
 
 def test_files_and_our_own_folders_know_their_method(task, tmp_path):
@@ -66,6 +68,11 @@ def test_content_tells_sets_apart(task, tmp_path):
         ([{"txt": "a", "label": 0}], "expected an object with text"),
         ([["a"]], "expected an object with text"),
         ([], "holds no texts"),
+        ([ROWS[0], {"text": " \n", "label": 1}], "line 2: an empty text"),
+        (
+            [ROWS[0] | {"label_name": "positive"}, ROWS[1]],
+            "label 0 is 'negative' in task .*, label_name says 'positive'",
+        ),
     ],
 )
 def test_a_set_that_does_not_fit_is_refused_with_its_place(task, tmp_path, rows, message):

@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_gpt2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Lfm2Config, Lfm2ForCausalLM
 
 from dilm import InputError
 from dilm.models import batching
@@ -153,8 +153,25 @@ def test_a_flat_distribution_is_drawn_from_whole_and_banned_tokens_never():
     assert len(drawn.unique()) > 600 and bool((drawn % 2 == 1).all())
 
 
-def test_dropping_finished_rows_does_not_change_what_a_row_sees(generator):
+@pytest.fixture
+def with_convolutions(tokenizer) -> Generator:
+    """A hybrid, whose state is not keys and values alone."""
+    torch.manual_seed(0)
+    end, layers = int(tokenizer.eos_token_id), ["conv", "full_attention"]
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
+    positions = {"max_position_embeddings": 64, "block_multiple_of": 16, "initializer_range": 0.2}
+    tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    config = Lfm2Config(
+        vocab_size=len(tokenizer), layer_types=layers, num_hidden_layers=2, **sizes, **positions, **tokens
+    )
+    return Generator(Lfm2ForCausalLM(config), tokenizer, 2, max_length=40)
+
+
+@pytest.mark.parametrize("kind", ["generator", "with_convolutions"])
+def test_dropping_finished_rows_does_not_change_what_a_row_sees(kind, request):
     """Each row's tokens have the probabilities of a pass without cache."""
+    generator = request.getfixturevalue(kind)
+    generator.model.eval()
     prompts = torch.tensor([generator.class_ids[i % 2] for i in range(24)])
     greedy = SamplingRules(generator.eos_id, None, (), 30, top_p=1e-6)
     rows = sample_token_ids(generator.model, prompts, greedy, torch.Generator().manual_seed(0))

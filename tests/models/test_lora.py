@@ -3,12 +3,14 @@
 import pytest
 import torch
 from conftest import tiny_gpt2
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from dilm import InputError, distill
 from dilm.config import LanguageModelingConfig
 from dilm.models import lora
 from dilm.models.generator import Generator
+from dilm.training.checkpoints import STATE, Checkpoints
 from dilm.training.language_modeling import learn_language
 
 LABELS = [0, 1, 1]
@@ -30,6 +32,26 @@ def test_only_adapters_and_control_tokens_train(adapted, task):
     changed = {n for n, p in adapted.model.named_parameters() if not torch.equal(p, before[n])}
     assert changed and all("lora_" in name or "token_adapter" in name for name in changed)
     assert any("token_adapter" in name for name in changed)
+
+
+def test_a_checkpoint_holds_what_trains_and_training_goes_on_from_it(tokenizer, task, tmp_path):
+    config = LanguageModelingConfig(learning_rate=1e-2, max_steps=6, batch_size=16)
+    checkpoints = Checkpoints(tmp_path, save_steps=4, save_total_limit=1, say=lambda _: None)
+    Generator(tiny_gpt2(tokenizer), tokenizer, 2)  # adds its tokens: after it all start alike
+    found = []
+    for own in (None, checkpoints, checkpoints):
+        torch.manual_seed(0)
+        generator = Generator(tiny_gpt2(tokenizer), tokenizer, 2, max_length=40)
+        generator.add_lora(4, seed=1)
+        steps = learn_language(generator, task, config, 0, own)
+        for _ in range(5 if own and not found[1:] else 6):
+            next(steps)
+        steps.close()
+        found.append({n: p.detach().clone() for n, p in generator.model.named_parameters()})
+        if len(found) == 2:
+            kept = {name for name in load_file(tmp_path / "step_4" / STATE) if name.startswith("model.")}
+    assert kept == {f"model.{n}" for n, p in generator.model.named_parameters() if p.requires_grad}
+    assert all(torch.equal(p, found[2][n]) for n, p in found[0].items()) and len(kept) < len(found[0])
 
 
 def test_saved_it_is_a_plain_model_that_scores_and_writes_alike(adapted, task, texts, tmp_path):

@@ -168,6 +168,9 @@ def test_a_second_interruption_does_not_wait_and_an_unheeded_one_ends_the_block(
         signal.raise_signal(signal.SIGINT)
         reached.append(True)
     assert reached
+    with pytest.raises(OSError, match="full"), waiting_interruptions():
+        signal.raise_signal(signal.SIGINT)
+        raise OSError("full")
     with waiting_interruptions():
         pass  # nothing is left over
 

@@ -11,8 +11,9 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 from dilm import InputError
 from dilm.config import GradientMatchingConfig
 from dilm.models.learner import Learner
+from dilm.training import embedding_distillation
 from dilm.training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
-from dilm.training.learners import PooledLearners
+from dilm.training.learners import PooledLearners, head_gradient
 from dilm.training.matching_loss import cosine_and_slope
 from dilm.training.teachers import Teachers
 
@@ -60,6 +61,24 @@ def test_learned_embeddings_match_the_real_gradient_better(task, tokenizer, lear
     assert cosine(learners, steps[-1]) > cosine(learners, steps[0])
     steps[-1].save(tmp_path / "set.safetensors")
     assert torch.equal(EmbeddedSet.load(tmp_path / "set.safetensors").embeddings, steps[-1].embeddings)
+
+
+def test_class_by_class_is_a_step_along_the_gradient_of_the_mean_over_classes(task, learner, tmp_path):
+    learners = PooledLearners(task, learner, Teachers(task, learner, CONFIG, 0), CONFIG, 0, tmp_path)
+    list(learners.build())
+    found = next(distill_embeddings(learners, task, CONFIG, 3, seed=0))
+    texts, labels = embedding_distillation._start(task, 3, 0)
+    inputs, targets, words = learner.collate(learner.encode(texts)), torch.tensor(labels), learner.word_embeddings()
+    embeddings = words[inputs["input_ids"]].clone().requires_grad_()
+    logits = learner.model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    gradients = [head_gradient(learner, losses[targets == c].mean()) for c in (0, 1)]
+    real = [learners.teacher_target(c, 0).flatten() for c in (0, 1)]
+    loss = sum(1 - torch.cosine_similarity(*pair, dim=0) for pair in zip(gradients, real, strict=True)) / 2
+    (embeddings.grad,) = torch.autograd.grad(loss, [embeddings])
+    rate = embedding_distillation.LEARNING_RATE * float(words.std())
+    torch.optim.Adam([embeddings], lr=rate).step()
+    assert ((found.embeddings - embeddings).abs() < 1e-2 * rate).float().mean() > 0.99
 
 
 def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts):

@@ -125,6 +125,8 @@ def test_classes_take_turns_when_there_are_many(generator, learner, task):
     subsets = [written.class_subset(number) for number in range(6)]
     assert all(len(subset) <= 4 for subset in subsets)
     assert sorted(chain(*subsets[:3])) == list(range(10)) == sorted(chain(*subsets[3:]))
+    nine = WrittenTexts(generator, learner, Many(), GradientMatchingConfig(max_classes=9), 0.9, seed=0)  # type: ignore[arg-type]
+    assert [len(nine.class_subset(number)) for number in range(2)] == [5, 5], "none stands alone, with all the weight"
     few_steps = GradientMatchingConfig(max_classes=4, max_steps=7, refresh_steps=100)
     assert WrittenTexts(generator, learner, Many(), few_steps, 0.9, seed=0).refresh_steps == 2  # type: ignore[arg-type]
     two = WrittenTexts(generator, learner, task, GradientMatchingConfig(max_classes=4), 0.9, seed=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +14,7 @@ from jaxtyping import Int
 from ..config import OptimizationConfig, RecipeConfig
 from ..errors import InputError
 from ..models.compact_embedding import compact_embedding
-from ..models.learner import Batch, Encoded, Learner, Targets
+from ..models.learner import Batch, Encoded, Learner
 from ..task import Task
 from ..training.embedding_distillation import EmbeddedSet
 from ..training.minibatches import RealBatches, training_steps
@@ -58,14 +57,21 @@ class FineTuning:
         learner.reinitialize(seed)
         if training_set.embeddings is not None:
             learned = EmbeddedSet.load(training_set.embeddings)
-            batch = [(learned.inputs(learner.device), learned.labels.to(learner.device))]
-            for _ in learner.train(itertools.repeat(batch), self.config, seed=seed):
+            batches = shuffled_batches(
+                lambda rows: [learned.batch(rows, learner.device)], len(learned.labels), self.config.batch_size, seed
+            )
+            for _ in learner.train(batches, self.config, seed=seed):
                 pass
             return
-        encoded = learner.encode(training_set.texts)
+        encoded, targets = learner.encode(training_set.texts), training_set.targets
         ids = {i for text in encoded for i in text["input_ids"]} | {int(learner.model.config.pad_token_id or 0)}
         with compact_embedding(learner.model, torch.tensor(sorted(ids), device=learner.device)) as decay:
-            batches = shuffled_batches(learner.batch, encoded, training_set.targets, self.config.batch_size, seed)
+            batches = shuffled_batches(
+                lambda rows: learner.batch([encoded[i] for i in rows], [targets[i] for i in rows]),
+                len(encoded),
+                self.config.batch_size,
+                seed,
+            )
             for _ in learner.train(batches, self.config, seed=seed, after_step=decay.after_step):
                 pass
 
@@ -81,20 +87,17 @@ def optimization(config: OptimizationConfig) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(OptimizationConfig)}
 
 
-def shuffled_batches(
-    make: Callable[[Encoded, Targets], Batch], encoded: Encoded, labels: Targets, batch_size: int, seed: int
-) -> Iterator[Batch]:
-    """Endless epochs over a small set, each in a new order; a set that fits into one batch is the same batch always."""
+def shuffled_batches(make: Callable[[list[int]], Batch], count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Endless epochs over the rows of a small set, each in a new order; one that fits into one batch is that always."""
     random = np.random.default_rng(seed)
-    if len(encoded) <= batch_size:
-        whole = make(encoded, labels)
+    if count <= batch_size:
+        whole = make(list(range(count)))
         while True:
             yield whole
     while True:
-        order = random.permutation(len(encoded))
-        for start in range(0, len(encoded), batch_size):
-            rows = order[start : start + batch_size].tolist()
-            yield make([encoded[i] for i in rows], [labels[i] for i in rows])
+        order = random.permutation(count)
+        for start in range(0, count, batch_size):
+            yield make(order[start : start + batch_size].tolist())
 
 
 MIN_FULL_DATA_STEPS = 50

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.special import logsumexp
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -105,7 +106,7 @@ class InContext:
         if self.calibrated:
             pair = not isinstance(held_out.texts[0], str)
             empty: list[TextInput] = [(text, text) if pair else text for text in CONTENT_FREE]
-            scores = scores - np.log(np.exp(self.log_probabilities(prompt, empty)).mean(0))
+            scores = scores - logsumexp(self.log_probabilities(prompt, empty), axis=0)  # but for a constant
         return scores.argmax(1)
 
     def log_probabilities(self, prompt: list[int], texts: list[TextInput]) -> Float[np.ndarray, "m c"]:
@@ -141,7 +142,7 @@ class InContext:
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.model.device)
         repeated = copy.deepcopy(cache)
-        repeated.batch_repeat_interleave(len(rows))
+        repeated.reorder_cache(torch.zeros(len(rows), dtype=torch.long, device=self.model.device))
         return self.model(ids, past_key_values=repeated, use_cache=True).logits
 
     # -- the prompt --------------------------------------------------------------------------------------------

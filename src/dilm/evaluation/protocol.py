@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,12 @@ def held_out(task: Task, split: str, max_texts: int) -> HeldOut:
     rows = np.random.default_rng(derived_seed(f"{split} sample")).permutation(len(labels))[:max_texts]
     rows.sort()
     return HeldOut(task.texts(split, rows), labels[rows])
+
+
+def check_runs(runs: Iterable[PlannedRun]) -> None:
+    """InputError for the first set that its learner cannot be trained on; each pair is looked at once."""
+    for learner, training_set in dict.fromkeys((run.learner, run.training_set) for run in runs):
+        learner.check(training_set)
 
 
 class Evaluator:

@@ -114,13 +114,16 @@ class Scratch:
         return self._read[held_out]
 
     def _train(self, network: WordConvolution, training_set: TrainingSet, seed: int) -> None:
-        encoded = self.learner.encode(training_set.texts)
+        encoded, targets = self.learner.encode(training_set.texts), training_set.targets
         batches = shuffled_batches(
-            self.learner.padded_batch, encoded, training_set.targets, self.config.batch_size, seed
+            lambda rows: self.learner.padded_batch([encoded[i] for i in rows], [targets[i] for i in rows]),
+            len(encoded),
+            self.config.batch_size,
+            seed,
         )
         optimizer, scheduler = make_optimizer(list(network.parameters()), self.config, self.config.max_steps)
-        for _, (words, targets) in zip(range(self.config.max_steps), self._prepared(batches), strict=False):
-            nn.functional.cross_entropy(network(words), targets).backward()
+        for _, (words, wanted) in zip(range(self.config.max_steps), self._prepared(batches), strict=False):
+            nn.functional.cross_entropy(network(words), wanted).backward()
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
             optimizer.step()
             scheduler.step()

@@ -78,7 +78,9 @@ def read_sets(sources: Sequence[str | Path], task: Task, soft_labels: bool = Fal
     """
     sets: dict[tuple[str, int, int], TrainingSet] = {}
     for source in map(str, sources):
-        name, _, path = source.rpartition("=") if not Path(source).exists() else ("", "", source)
+        name, equals, path = source.partition("=")
+        if not equals or Path(source).exists():
+            name, path = "", source
         for training_set in _twins(_read_source(Path(path), name, task, soft_labels)):
             if training_set.method == FULL:
                 raise InputError(
@@ -226,9 +228,17 @@ def check_row(row: Any, where: str, task: Task) -> tuple[TextInput, int]:
     wanted = ("text", "text_pair") if task.has_pairs else ("text",)
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in wanted):
         raise InputError(f"{where}: expected an object with {' and '.join(wanted)}, as task {task.name} has them")
+    if not all(row[key].strip() for key in wanted):
+        raise InputError(f"{where}: an empty text")
     if not task.has_pairs and row.get("text_pair") is not None:
         raise InputError(f"{where}: holds a pair, task {task.name} has single texts")
-    return row_text({key: valid_text(row[key]) for key in wanted}), _label(row.get("label"), where, task)
+    label, name = _label(row.get("label"), where, task), row.get("label_name")
+    if isinstance(name, str) and name in task.label_names and name != task.label_names[label]:
+        raise InputError(
+            f"{where}: label {label} is '{task.label_names[label]}' in task {task.name}, label_name says '{name}': the "
+            "classes have another order there; pass the data that the set was made from as --task"
+        )
+    return row_text({key: valid_text(row[key]) for key in wanted}), label
 
 
 def _label(label: Any, where: str, task: Task) -> int:

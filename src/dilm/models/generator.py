@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,8 +177,12 @@ class Generator:
     @property
     def tokens_at_once(self) -> int:
         """Padded tokens, at most, that pass through together: the fewer the more rows its output layer has."""
-        rows = self.model.get_output_embeddings().weight.shape[0]
-        return max(1, min(tokens_at_once(self.device), logits_at_once(self.device) // rows))
+        return max(1, min(tokens_at_once(self.device), logits_at_once(self.device) // self._output_rows))
+
+    @cached_property
+    def _output_rows(self) -> int:
+        """Of the output layer. Looked at once: to read the weights of an adapted layer is to compute them."""
+        return self.model.get_output_embeddings().weight.shape[0]
 
     def _joined(self, first: list[int], second: list[int]) -> list[int]:
         """A pair around <sep>; where it is too long, the longer text is cut first."""
@@ -288,7 +293,7 @@ class Generator:
         """The model itself, with one stream of random numbers for all its batches."""
         model = merged(self.model)
         if self.bf16:  # a copy: autocast would convert the weights anew at every token
-            model = copy.deepcopy(model).to(torch.bfloat16)
+            model = (copy.deepcopy(model) if model is self.model else model).to(torch.bfloat16)
         random = torch.Generator(self.device).manual_seed(seed)
 
         def sample(prompts: Sequence[int], rules: SamplingRules, _: int) -> list[tuple[list[int], bool]]:
@@ -307,8 +312,7 @@ class Generator:
         """Control and special tokens, and rows of the output layer that stand for no token."""
         allowed = {self.eos_id, self.sep_id} if pairs else {self.eos_id}
         control = {*self.class_ids, self.sep_id, *self.tokenizer.all_special_ids}
-        rows = self.model.get_output_embeddings().weight.shape[0]
-        return (control | set(range(len(self.tokenizer), rows))) - allowed
+        return (control | set(range(len(self.tokenizer), self._output_rows))) - allowed
 
     def texts_of(self, tokens: list[int]) -> list[str]:
         """The texts before, between and after the separators among the tokens."""

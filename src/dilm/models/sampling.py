@@ -107,7 +107,7 @@ def sample_token_ids(
             break
         if len(rows) - still_open > len(rows) // DROP_SHARE:
             kept = open_rows.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)  # which states of every kind have: keys and values, convolutions, recurrences
             rows, current, since_separator = rows[kept], current[kept], since_separator[kept]
             open_rows = torch.ones(len(rows), dtype=torch.bool, device=device)
     sizes, tokens = lengths.tolist(), written.tolist()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..diagnostics import words
+from ..errors import InputError
 from ..evaluation.statistics import set_means
 from ..progress import clock
 from ..run_folder import PROBS, Run, read_rows, read_set, text_row
@@ -39,6 +40,12 @@ def run_facts(run: Run) -> Facts:
     Made from results.json, config.yaml, the sets, and overlap.json where it is there.
     """
     results, config = run.results, run.config
+    if {*KEPT} - {*results}:
+        raise InputError(
+            f"{run.output_dir / 'results.json'} is not that of a run: it has no {min({*KEPT} - {*results})}"
+        )
+    if not run.set_files():
+        raise InputError(f"{run.output_dir} holds no distilled sets; put its folders dpc_* back")
     overlap, summary = _overlap(run), _with_set_means(results["summary"], results["rows"])
     texts, card = first_set_texts(run, overlap), source_card(config["task"], run.output_dir)
     return {

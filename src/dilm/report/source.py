@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import metadata_load, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from ..places import EMBEDDED
+from ..places import EMBEDDED, format_of
 
 KEYS = ("license", "license_name", "license_link", "language")
 UNTOLD = (None, "", "unknown", [], ["unknown"])
@@ -32,7 +32,8 @@ def source_card(source: str, folder: Path) -> dict[str, Any]:
 def shown_place(source: str) -> str:
     """A source, or a model, for others to read: of a file or folder only its name, as the path is nobody's business."""
     path = Path(source)
-    return path.name if path.is_absolute() or source.startswith((".", "~")) or path.exists() else source
+    no_id = path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or format_of(path) is not None
+    return path.name if no_id or path.exists() else source
 
 
 def _card_of(source: str) -> Path | None:

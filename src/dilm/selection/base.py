@@ -59,4 +59,4 @@ def random_half(count: int, k: int, seed: int) -> Int[np.ndarray, " h"]:
 
 def with_bias(features: np.ndarray) -> Float[np.ndarray, "n d+1"]:
     """Features with a constant 1 beside them, in double precision."""
-    return np.hstack([features, np.ones((len(features), 1))]).astype(np.float64)
+    return np.hstack([features, np.ones((len(features), 1))]).astype(np.float64, copy=False)

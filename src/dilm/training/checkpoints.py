@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ class Training:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and notes from which `restore` makes the same training again."""
-        tensors = {f"model.{name}": value for name, value in self.model.named_parameters()}
+        tensors = {f"model.{name}": value for name, value in self._trained()}
         for place, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{name}": value for name, value in values.items()}
         if self.dropout is not None:
@@ -63,7 +63,7 @@ class Training:
     def restore(self, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
         """Make the training what it was when `state` was called."""
         with torch.no_grad():
-            for name, value in self.model.named_parameters():
+            for name, value in self._trained():
                 value.copy_(tensors[f"model.{name}"])
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -78,6 +78,10 @@ class Training:
             group["lr"] = rate
         if self.dropout is not None:
             self.dropout.state = (tensors["dropout.0"], tensors.get("dropout.1"))
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The weights that change: of a model with adapters these."""
+        return ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)
 
 
 class Checkpoints:

@@ -44,6 +44,11 @@ class EmbeddedSet:
         """What a model takes in place of token ids."""
         return {"inputs_embeds": self.embeddings.to(device), "attention_mask": self.mask.to(device)}
 
+    def batch(self, rows: list[int], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+        """The inputs of some rows, and their labels."""
+        chosen = EmbeddedSet(self.embeddings[rows], self.mask[rows], self.labels[rows])
+        return chosen.inputs(device), chosen.labels.to(device)
+
     def save(self, path: Path) -> None:
         """As safetensors, whole or not at all."""
         tensors = {"embeddings": self.embeddings, "mask": self.mask, "labels": self.labels}
@@ -78,15 +83,14 @@ def distill_embeddings(
     for step in range(config.max_steps):
         learners.move_to(step)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
-        logits = learner.model(inputs_embeds=embeddings, attention_mask=mask).logits.float()
-        losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        loss = torch.zeros((), device=learner.device)
-        for c in range(task.num_classes):
-            found = head_gradient(learner, losses[targets == c].mean())
+        embeddings.grad = torch.zeros_like(embeddings)
+        for c in range(task.num_classes):  # one after the other: the loss is a mean over them, and one fits into memory
+            own = embeddings.detach()[targets == c].requires_grad_()
+            logits = learner.model(inputs_embeds=own, attention_mask=mask[targets == c]).logits.float()
+            found = head_gradient(learner, torch.nn.functional.cross_entropy(logits, targets[targets == c]))
             real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
-            loss = loss + 1 - torch.cosine_similarity(found, real.flatten(), dim=0)
-        optimizer.zero_grad()
-        (embeddings.grad,) = torch.autograd.grad(loss / task.num_classes, [embeddings])
+            loss = 1 - torch.cosine_similarity(found, real.flatten(), dim=0)
+            (embeddings.grad[targets == c],) = torch.autograd.grad(loss / task.num_classes, [own])
         optimizer.step()
         yield EmbeddedSet(embeddings.detach().cpu().clone(), mask.cpu(), targets.cpu())
 

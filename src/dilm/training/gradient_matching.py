@@ -80,10 +80,10 @@ class WrittenTexts:
 
     def class_subset(self, refresh: int) -> list[int]:
         """The classes of one refresh: all, or the next ones of a random order that is drawn anew when used up."""
-        count, size = self.task.num_classes, min(self.config.max_classes, self.task.num_classes)
         round_, place = divmod(refresh, self.rounds)
-        order = np.random.default_rng(derived_seed(self.seed, "classes", round_)).permutation(count)
-        return sorted(order[place * size : (place + 1) * size].tolist())
+        order = np.random.default_rng(derived_seed(self.seed, "classes", round_)).permutation(self.task.num_classes)
+        # Parts of equal size, or one class more: all are trained on for as long, and share a step's weight.
+        return sorted(np.array_split(order, self.rounds)[place].tolist())
 
     def refresh(self, number: int) -> None:
         """Write, and cluster by the features of the learner as it is now."""
@@ -210,8 +210,7 @@ def match_gradients(
             real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
             noise = derived_seed(seed, "gumbel", step, c)
             matches.append(_class_gradient(written, c, learners.learner, real, tokens, noise))
-        if config.objective != "gumbel":  # which every process computes whole
-            sum_gradients(generator.model.parameters())
+        sum_gradients(generator.model.parameters())
         norm = float(nn.utils.clip_grad_norm_(generator.model.parameters(), config.max_grad_norm))
         record = {
             "loss": float(np.mean([m.loss for m in matches])),
@@ -247,7 +246,8 @@ def _class_gradient(
     rows = batches.draw()
     batch, chosen = [texts[i] for i in rows], [encoded[i] for i in rows]
     if tokens is not None:
-        return straight_through_gradient(generator, learner, tokens, chosen, c, real, config, 1 / classes, noise)
+        share = 1 / classes / process_state().num_processes  # every process computes the whole
+        return straight_through_gradient(generator, learner, tokens, chosen, c, real, config, share, noise)
 
     def coefficients_of(nll: Tensor) -> Match:
         match = match_class(learner, batch, c, nll, real, config)
