@@ -37,6 +37,8 @@ def made_of(folder: Path, **facts: object) -> Path:
     """The folder, for work that depends on these facts; exits if what lies there depends on others."""
     path, own = folder / "made_of.json", json.loads(json.dumps(facts))
     if not path.exists():
+        if folder.exists() and any(folder.glob("[!.]*")):
+            raise SystemExit(f"{folder} does not tell what it was made of: move it away, or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, own)
     there = json.loads(path.read_text(encoding="utf-8"))

@@ -173,13 +173,16 @@ def first_sets(
 
     Returns them as `dilm evaluate` takes them; exits if a method has no set at all.
     """
+    there = {
+        method: [(dpc, n) for dpc in sizes for n in range(count) if set_path(origin, dpc, n).exists()]
+        for method, origin in origins.items()
+    }
+    if missing := [str(origins[method]) for method, found in there.items() if not found]:
+        raise SystemExit(f"{missing[0]} holds no set of {', '.join(map(str, sizes))} texts per class")
     for method, origin in origins.items():
         shutil.rmtree(folder / method, ignore_errors=True)
         (folder / method).mkdir(parents=True)
-        there = [(d, n) for d in sizes for n in range(count) if set_path(origin, d, n).exists()]
-        if not there:
-            raise SystemExit(f"{origin} holds no set of {', '.join(map(str, sizes))} texts per class")
-        for dpc, number in there:
+        for dpc, number in there[method]:
             if (method, dpc, number) in without:
                 continue
             source, path = set_path(origin, dpc, number), set_path(folder / method, dpc, number)

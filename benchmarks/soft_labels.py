@@ -32,8 +32,8 @@ def main() -> None:
         raise SystemExit(f"{args.output_dir} is there already; pass another --output-dir")
     task = dilm.load_task(args.task)
     origins = {name: Path(place) for name, _, place in (one.partition("=") for one in args.folders)}
-    classifier = judge(task, args.steps, Reporter())
     first_sets(origins, args.output_dir, args.dpc, args.sets)
+    classifier = judge(task, args.steps, Reporter())
     for path in args.output_dir.rglob("*.jsonl"):
         add_label_probs(path, classifier.probabilities(read_set(path)[0]))
 

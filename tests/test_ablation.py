@@ -51,6 +51,7 @@ def test_variants_share_stage_1_and_differ_after_it(ablation):
 
 def test_an_ablation_goes_on_where_it_was(ablation, task):
     folder, settings, comparison = ablation
+    (folder / "log.txt").write_text("what was printed")
     shutil.rmtree(folder / "distribution-matching/generator")
     (folder / "distribution-matching/pool.parquet").unlink()
     assert dilm.ablate(task, preset="fast", quiet=True, **settings) == comparison

@@ -34,6 +34,9 @@ def test_work_that_was_made_of_something_else_is_refused(benchmark, tmp_path):
     assert made_of(tmp_path / "new", pool="a", sizes=(5, 10)) == tmp_path / "new"
     with pytest.raises(SystemExit, match="made of another pool"):
         made_of(tmp_path / "new", pool="b", sizes=(5, 10))
+    (tmp_path / "old/dpc_5").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="does not tell what it was made of"):
+        made_of(tmp_path / "old", pool="b", sizes=(5, 10))
 
 
 def test_the_first_sets_come_with_their_embeddings_and_a_method_without_any_is_named(benchmark, tmp_path):

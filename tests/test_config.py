@@ -163,6 +163,8 @@ def test_a_file_names_its_preset(tmp_path):
     assert named == load_config("paper", None, {"sets": 7})[0]
     assert load_config("embedded", file)[0] == load_config("embedded", None, {"sets": 7})[0], "one that is given counts"
     assert (base_preset(None, file), base_preset("fast", file), base_preset()) == ("paper", "fast", "embedded")
+    file.write_text("preset:\nsets: 7\n")
+    assert base_preset(None, file) == "embedded"
     file.write_text("preset: papr\n")
     with pytest.raises(InputError, match="did you mean 'paper'"):
         load_config(None, file)

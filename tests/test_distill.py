@@ -230,6 +230,16 @@ def test_a_folder_with_another_run_is_refused(run, task, hub_models, tmp_path):
         tiny_run(task, hub_models, tmp_path / "mine")
 
 
+def test_a_run_goes_on_under_another_name_of_its_preset(run, task, tmp_path):
+    """As one that an earlier version made again from a config.yaml, and called `embedded`."""
+    folder = shutil.copytree(run.output_dir, tmp_path / "run")
+    record = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(record | {"preset": "embedded"}))
+    settings, _ = load_config("fast", run.output_dir / "config.yaml", {"output_dir": str(folder)})
+    with run_folder.open_run_folder(task, settings, "fast", resume=True) as opened:
+        assert yaml.safe_load((opened / "config.yaml").read_text())["preset"] == "fast"
+
+
 def test_a_folder_in_use_is_refused_whatever_is_asked_for(run, task, hub_models, tmp_path):
     """By another thread here; by another process, and a dead one, in test_locks.py and test_killed.py."""
     with locked(run.output_dir / "checkpoints"):

@@ -327,6 +327,10 @@ def test_the_results_of_a_run_are_not_written_over(csv, finished_run, tmp_path, 
     for output in ("results", "results.json", folder / "results.md"):
         with pytest.raises(InputError, match="which it reads"):
             dilm.compare([folder], output=output)
+    (tmp_path / "own.json").write_text(there)
+    for output in ("results", "report.md"):
+        with pytest.raises(InputError, match="belongs to the run"):
+            dilm.compare([tmp_path / "own.json"], output=folder / output)
     assert (folder / "results.json").read_text() == there
 
 

@@ -34,8 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vanilla LM": {"gradient_matching": {"max_steps": 0}},
 }
 """What each variant changes. Gradients through sampled tokens are those of the head, whatever the others match."""
-TABLES = ("evaluation", "results.json", "comparison.md", "comparison.csv", "comparison.json")
-"""What lies beside the variants' folders."""
 SHARED = ("stage_1", "stage_1_history.json", "full_data.json", "full_data.safetensors")
 """Of the first variant's checkpoints: they do not depend on what is varied."""
 
@@ -73,12 +71,12 @@ def ablate(
 
 
 def _check_folder(folder: Path) -> None:
-    """InputError for a folder that holds anything but an ablation."""
+    """InputError for a folder that holds something, and no ablation."""
     if not folder.exists():
         return
     there = {path.name for path in folder.glob("[!.]*")} if folder.is_dir() else {folder.name}
     variants = {_folder_name(name) for name in VARIANTS}
-    if there and (there - variants - {*TABLES} or not there & variants):
+    if there and not there & variants:
         raise InputError(f"{folder} is not empty and holds no ablation; pass another --output-dir")
     check_links(folder)
 

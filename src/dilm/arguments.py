@@ -38,7 +38,7 @@ class DistillArguments(DistillConfig):
     """
 
     preset: str = "embedded"
-    """Values that fit together: embedded, fast or paper; by default the one that --config names, else embedded."""
+    """Values that fit together: embedded, fast or paper."""
     config: File = None
     """YAML file with settings, laid over the preset."""
     resume: Flag = False

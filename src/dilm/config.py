@@ -231,7 +231,7 @@ def base_preset(preset: str | None = None, file: str | Path | None = None) -> st
     if preset is not None or file is None:
         return DEFAULT_PRESET if preset is None else preset
     values = _read_yaml(Path(file))
-    named = str(values.get("preset", DEFAULT_PRESET))
+    named = str(values.get("preset") or DEFAULT_PRESET)
     return DEFAULT_PRESET if values.keys() >= RECORD and named not in preset_names() else named
 
 

@@ -23,8 +23,9 @@ from .evaluation.training_sets import TrainingSet, read_sets
 from .locks import locked
 from .models.compute import default_device, native_bf16
 from .models.processes import of_the_first, own_share, process_state
+from .places import check_free
 from .progress import LogFormat, Reporter
-from .run_folder import holds_run, plain, versions
+from .run_folder import plain, versions
 from .task import Task, load_task
 
 
@@ -85,7 +86,7 @@ def evaluate(
     for learner in made:
         for one in chosen:
             learner.check(one)
-    folder = _store_folder(output)
+    folder = output.with_name(output.name + ".runs")
     try:
         store = RowStore(folder)
     except OSError as error:
@@ -132,13 +133,7 @@ def _check_output(output: Path) -> None:
     """InputError for a place that no results can be written to, or that holds those of a run."""
     if output.is_dir() or not output.name:
         raise InputError(f"--output '{output}' is a folder; name a file, as in {output / 'results.json'}")
-    if output.exists() and holds_run(output.parent) and not _store_folder(output).exists():
-        raise InputError(f"{output} belongs to the run in {output.parent.resolve()}; pass another --output")
-
-
-def _store_folder(output: Path) -> Path:
-    """Where finished runs are kept."""
-    return output.with_name(output.name + ".runs")
+    check_free(output)
 
 
 def _choose_rates(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+import yaml
+
+from .config import RECORD
 from .errors import InputError, suggest
 
 EMBEDDED = ("reviews",)
@@ -36,6 +40,20 @@ def check_run(folder: str | Path) -> None:
     for name in ("results.json", "config.yaml"):
         if not (Path(folder) / name).exists():
             raise InputError(f"{folder} holds no finished run (no {name})")
+
+
+RUN_FILES = {"config.yaml", "results.json", "overlap.json", "report.html", "report.md", "report.json", "README.md"}
+
+
+def check_free(path: Path) -> None:
+    """InputError for the name of a file that belongs to the run in its folder."""
+    record = path.parent / "config.yaml"
+    if path.name not in RUN_FILES or not record.is_file():
+        return
+    with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # of somebody else
+        there = yaml.safe_load(record.read_text(encoding="utf-8"))
+        if isinstance(there, dict) and there.keys() >= RECORD:
+            raise InputError(f"{path} belongs to the run in {path.parent.resolve()}; pass another --output")
 
 
 def format_of(path: Path) -> str | None:

@@ -166,13 +166,6 @@ def _record(folder: Path) -> dict[str, Any] | None:
     return there if isinstance(there, dict) and there.keys() >= RECORD else None
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a run of `dilm distill` lies in the folder, finished or not."""
-    with contextlib.suppress(InputError):  # of somebody else's config.yaml
-        return _record(folder) is not None
-    return False
-
-
 def _is_begun(folder: Path) -> bool:
     """Whether a stage has left anything to go on from."""
     return any((folder / "checkpoints").glob("[!.]*"))
@@ -215,7 +208,7 @@ def versions() -> dict[str, str]:
 
 
 def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    may_differ = {*MAY_DIFFER, *(key for key in there if key.startswith("versions."))}
+    may_differ = {*MAY_DIFFER, "preset", *(key for key in there if key.startswith("versions."))}
     # A setting that did not exist when the run began had, in effect, its default.
     there = flatten(plain(dataclasses.asdict(DistillConfig()))) | there
     may_differ -= JUDGES if there["pool.tries"] != 1 else set()

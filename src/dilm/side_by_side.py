@@ -11,6 +11,7 @@ from .durable import write_json, write_text
 from .errors import InputError
 from .evaluation.comparison import compare as compare_rows
 from .evaluation.statistics import FULL, row_key
+from .places import check_free
 from .report.comparison import comparison_csv, comparison_markdown
 
 SUFFIXES = (".md", ".csv", ".json")
@@ -32,6 +33,8 @@ def compare(
     for source in results:
         if _results_file(Path(source)).resolve() in [path.resolve() for path in written]:
             raise InputError(f"the comparison would be written over {source}, which it reads; pass another --output")
+    for path in written:
+        check_free(path)
     rows: dict[tuple, dict[str, Any]] = {}
     recipes: dict[str, dict[str, Any]] = {}
     contents: dict[tuple, tuple[str, Any]] = {}

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, Lfm2Config, Lfm2ForCausalLM
 
 from dilm import InputError
 from dilm.config import RecipeConfig
@@ -209,6 +209,15 @@ def test_calibration_divides_by_what_the_prompt_alone_makes_likely(tokenizer, tm
     assert np.array_equal(plain.predict(chosen, test, 0), scores.argmax(1))
     assert np.array_equal(calibrated.predict(chosen, test, 0), (scores - free).argmax(1))
     assert plain.recipe != calibrated.recipe
+
+
+def test_a_model_whose_state_is_not_of_attention_alone_is_refused(tokenizer, tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
+    layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "block_multiple_of": 16}
+    Lfm2ForCausalLM(Lfm2Config(vocab_size=len(tokenizer), **sizes, **layers)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="attention alone"):
+        in_context(str(tmp_path))
 
 
 def test_calibration_holds_where_every_label_is_all_but_impossible(tokenizer, tmp_path, monkeypatch):

@@ -7,10 +7,10 @@ import torch
 from conftest import tiny_gpt2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, Lfm2Config, Lfm2ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, Lfm2Config, Lfm2ForCausalLM
 
 from dilm import InputError
-from dilm.models import batching
+from dilm.models import batching, sampling
 from dilm.models import generator as generator_module
 from dilm.models.generator import Generator
 from dilm.models.learner import Learner
@@ -159,7 +159,12 @@ def with_convolutions(tokenizer) -> Generator:
     torch.manual_seed(0)
     end, layers = int(tokenizer.eos_token_id), ["conv", "full_attention"]
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
-    positions = {"max_position_embeddings": 64, "block_multiple_of": 16, "initializer_range": 0.2}
+    positions = {
+        "max_position_embeddings": 64,
+        "block_multiple_of": 16,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+    }
     tokens = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     config = Lfm2Config(
         vocab_size=len(tokenizer), layer_types=layers, num_hidden_layers=2, **sizes, **positions, **tokens
@@ -168,14 +173,25 @@ def with_convolutions(tokenizer) -> Generator:
 
 
 @pytest.mark.parametrize("kind", ["generator", "with_convolutions"])
-def test_dropping_finished_rows_does_not_change_what_a_row_sees(kind, request):
-    """Each row's tokens have the probabilities of a pass without cache."""
-    generator = request.getfixturevalue(kind)
+def test_dropping_finished_rows_does_not_change_what_a_row_sees(kind, request, monkeypatch):
+    """Each row's tokens have the probabilities of a pass without cache, also where every other row ends early."""
+    generator, dropped, reorder, steps = request.getfixturevalue(kind), [], Cache.reorder_cache, []
     generator.model.eval()
-    prompts = torch.tensor([generator.class_ids[i % 2] for i in range(24)])
+    monkeypatch.setattr(Cache, "reorder_cache", lambda cache, rows: dropped.append(len(rows)) or reorder(cache, rows))
+
+    def draw(logits, top_p, random):
+        current = nucleus_sample(logits, top_p, random)
+        steps.append(len(current))
+        if len(steps) == 3:
+            current[::2] = generator.eos_id
+        return current
+
+    monkeypatch.setattr(sampling, "nucleus_sample", draw)
+    prompts = [generator.class_ids[i % 4 // 2] for i in range(24)]
     greedy = SamplingRules(generator.eos_id, None, (), 30, top_p=1e-6)
-    rows = sample_token_ids(generator.model, prompts, greedy, torch.Generator().manual_seed(0))
-    for prompt, (tokens, _) in zip(prompts.tolist(), rows, strict=True):
+    rows = sample_token_ids(generator.model, torch.tensor(prompts), greedy, torch.Generator().manual_seed(0))
+    assert dropped and all(len(tokens) <= 2 for tokens, _ in rows[::2]) and max(len(tokens) for tokens, _ in rows) > 3
+    for prompt, (tokens, _) in zip(prompts, rows, strict=True):
         logits = generator.model(input_ids=torch.tensor([[prompt, *tokens]])).logits[0, :-1]
         logits[0, generator.eos_id] = -torch.inf
         assert logits.argmax(1).tolist() == tokens

@@ -40,6 +40,10 @@ def model_fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     return digest.hexdigest()
 
 
+OTHER_STATES = ("conv_states", "recurrent_states")
+"""Of a layer's cache, where it is not of attention alone."""
+
+
 class InContext:
     """Examples in shuffled order, then a text; the class is the label name of highest probability after it.
 
@@ -74,10 +78,15 @@ class InContext:
             raise InputError(f"learner '{source}' has no tokens for a label name; give the classes other names")
         with torch.inference_mode():
             first = torch.tensor([self.labels[0][:1]], device=self.model.device)
-            if getattr(self.model(first, use_cache=True), "past_key_values", None) is None:
-                raise InputError(
-                    f"learner '{source}' keeps no key-value cache, as a causal LM does; pass one that does"
-                )
+            cache = getattr(self.model(first, use_cache=True), "past_key_values", None)
+        if cache is None:
+            raise InputError(f"learner '{source}' keeps no key-value cache, as a causal LM does; pass one that does")
+        if any(hasattr(layer, name) for layer in getattr(cache, "layers", ()) for name in OTHER_STATES):
+            # Some of them forget it when several tokens follow at once.
+            raise InputError(
+                f"learner '{source}' keeps convolutions or recurrences of a prompt beside keys and values; pass a "
+                "causal LM with attention alone"
+            )
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -142,7 +151,7 @@ class InContext:
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.model.device)
         repeated = copy.deepcopy(cache)
-        repeated.reorder_cache(torch.zeros(len(rows), dtype=torch.long, device=self.model.device))
+        repeated.batch_repeat_interleave(len(rows))
         return self.model(ids, past_key_values=repeated, use_cache=True).logits
 
     # -- the prompt --------------------------------------------------------------------------------------------

@@ -189,6 +189,8 @@ def _read_file(path: Path, method: str, number: int | None, task: Task, soft: bo
             where = f"{path}, line {place}"
             row = _read_line(line, where)
             text, label = check_row(row, where, task)
+            if not all(part.strip() for part in ([text] if isinstance(text, str) else text)):
+                raise InputError(f"{where}: an empty text")
             texts.append(text)
             labels.append(label)
             probs.append(_probs(row, where, task) if soft else None)
@@ -228,8 +230,6 @@ def check_row(row: Any, where: str, task: Task) -> tuple[TextInput, int]:
     wanted = ("text", "text_pair") if task.has_pairs else ("text",)
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in wanted):
         raise InputError(f"{where}: expected an object with {' and '.join(wanted)}, as task {task.name} has them")
-    if not all(row[key].strip() for key in wanted):
-        raise InputError(f"{where}: an empty text")
     if not task.has_pairs and row.get("text_pair") is not None:
         raise InputError(f"{where}: holds a pair, task {task.name} has single texts")
     label, name = _label(row.get("label"), where, task), row.get("label_name")
