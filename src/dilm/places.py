@@ -50,10 +50,11 @@ def check_free(path: Path) -> None:
     record = path.parent / "config.yaml"
     if path.name not in RUN_FILES or not record.is_file():
         return
+    there = None
     with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # of somebody else
         there = yaml.safe_load(record.read_text(encoding="utf-8"))
-        if isinstance(there, dict) and there.keys() >= RECORD:
-            raise InputError(f"{path} belongs to the run in {path.parent.resolve()}; pass another --output")
+    if isinstance(there, dict) and there.keys() >= RECORD:
+        raise InputError(f"{path} belongs to the run in {path.parent.resolve()}; pass another --output")
 
 
 def format_of(path: Path) -> str | None:
