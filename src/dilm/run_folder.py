@@ -208,6 +208,7 @@ def versions() -> dict[str, str]:
 
 
 def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
+    # A preset is a name for settings, and these are compared one by one.
     may_differ = {*MAY_DIFFER, "preset", *(key for key in there if key.startswith("versions."))}
     # A setting that did not exist when the run began had, in effect, its default.
     there = flatten(plain(dataclasses.asdict(DistillConfig()))) | there

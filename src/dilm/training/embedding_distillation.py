@@ -84,7 +84,7 @@ def distill_embeddings(
         learners.move_to(step)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
         embeddings.grad = torch.zeros_like(embeddings)
-        for c in range(task.num_classes):  # one after the other: the loss is a mean over them, and one fits into memory
+        for c in range(task.num_classes):  # one by one: the loss is their mean, so memory need not grow with them
             own = embeddings.detach()[targets == c].requires_grad_()
             logits = learner.model(inputs_embeds=own, attention_mask=mask[targets == c]).logits.float()
             found = head_gradient(learner, torch.nn.functional.cross_entropy(logits, targets[targets == c]))
