@@ -115,7 +115,7 @@ def results(
 
 def in_random_order(texts: Sequence[TextInput]) -> list[TextInput]:
     """The same texts; files are often sorted by class, and the first few are to stand for all."""
-    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts)).tolist()]
+    return [texts[int(i)] for i in np.random.default_rng(0).permutation(len(texts))]
 
 
 def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
