@@ -1,14 +1,20 @@
-"""Fine-tuning runs per minute: a plain loop that loads the model for every run, against dilm's, in one process.
+"""Fine-tuning runs per minute: a plain loop that loads the model for every run, against dilm's.
 
-    python benchmarks/evaluation_throughput.py --task path/to/sst2 --dpc 5 20
+    python benchmarks/evaluation_throughput.py --task path/to/sst2 --dpc 5 20 --processes 2
 
-Same model, sets, recipe and test texts. Prints one table; --output writes it as JSON with machine and versions.
+Same model, sets, recipe and test texts. One process with all cores, and dilm's also spread over --processes that share
+them, as `dilm evaluate --num-processes` does it. Prints one table; --output writes it as JSON with machine and
+versions.
 """
 
 import argparse
 import contextlib
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.synchronize import Barrier
 
 import numpy as np
 import torch
@@ -62,6 +68,40 @@ def our_run(ours: FineTuning, chosen: TrainingSet, test: HeldOut) -> float:
     return float((ours.predict(chosen, test, chosen.number) == test.labels).mean())
 
 
+_run = None
+"""In a process of its own: one run."""
+
+
+def prepare(learner: str, task_place: str, bf16: bool, config: RecipeConfig, threads: int, ready: Barrier) -> None:
+    """What a process does once, before the clock starts."""
+    global _run
+    torch.set_num_threads(threads)
+    task, device = dilm.load_task(task_place), default_device()
+    test = held_out(task, "dev", 1000)
+    ours = FineTuning("ours", Learner.from_pretrained(learner, task.num_classes, bf16=bf16, device=device), config)
+    _run = partial(our_run, ours, test=test)
+    ready.wait()
+
+
+def run_in_process(chosen: TrainingSet) -> float:
+    assert _run is not None
+    return _run(chosen)
+
+
+def measured_at_once(name: str, dpc: int, processes: int, sets: list[TrainingSet], prepared: tuple) -> dict:
+    """As `measured`, of processes side by side: seconds are those of all runs over their number."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(processes + 1)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    with ProcessPoolExecutor(processes, context, prepare, (*prepared, threads, ready)) as pool:
+        runs = [pool.submit(run_in_process, chosen) for chosen in sets]  # each process begins when all are ready
+        ready.wait()
+        start = time.perf_counter()
+        scores = [run.result() for run in runs]
+        seconds = (time.perf_counter() - start) / len(sets)
+    return figures(name, dpc, seconds, scores)
+
+
 def encode(tokenizer, texts, device):
     pairs = None if isinstance(texts[0], str) else [second for _, second in texts]
     firsts = [text if isinstance(text, str) else text[0] for text in texts]
@@ -75,6 +115,7 @@ def main() -> None:
     parser.add_argument("--dpc", type=int, nargs="+", default=[5, 20])
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--max-steps", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=0, help="also dilm's in so many processes, --runs runs each")
     parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--output")
     args = parser.parse_args()
@@ -89,25 +130,30 @@ def main() -> None:
     rows = []
     for dpc in args.dpc:
         sets = []
-        for number in range(args.runs):
+        for number in range(args.runs * max(1, args.processes)):
             chosen = METHODS["random"](np.zeros((len(texts), 1)), labels, dpc, number)
             sets.append(TrainingSet("random", dpc, number, [texts[i] for i in chosen], labels[chosen].tolist()))
+        alone = sets[: args.runs]
         if args.plain:
             runs = [
-                lambda s=s: plain_run(resolve(args.learner), s, test, config, task.num_classes, s.number) for s in sets
+                lambda s=s: plain_run(resolve(args.learner), s, test, config, task.num_classes, s.number) for s in alone
             ]
             rows.append(measured("plain", dpc, runs))
         for name, learner in learners.items():
             ours = FineTuning("ours", learner, config)
-            runs = [partial(our_run, ours, s, test) for s in sets]
+            runs = [partial(our_run, ours, s, test) for s in alone]
             rows.append(measured(f"ours, {name}", dpc, runs))
+            if args.processes:
+                prepared = (args.learner, args.task, name == "bfloat16", config)
+                title = f"ours, {name}, {args.processes} processes"
+                rows.append(measured_at_once(title, dpc, args.processes, sets, prepared))
     base = {row["dpc"]: row["runs_per_minute"] for row in rows if row["name"] == "plain"}
-    print(f"{'loop':<16} {'dpc':>4} {'s/run':>8} {'runs/min':>9} {'ratio':>6} {'dev accuracy':>13}")
+    print(f"{'loop':<28} {'dpc':>4} {'s/run':>8} {'runs/min':>9} {'ratio':>6} {'dev accuracy':>13}")
     for row in rows:
         with contextlib.suppress(KeyError):
             row["ratio"] = row["runs_per_minute"] / base[row["dpc"]]
         print(
-            f"{row['name']:<16} {row['dpc']:>4} {row['seconds']:>8.1f} {row['runs_per_minute']:>9.2f} "
+            f"{row['name']:<28} {row['dpc']:>4} {row['seconds']:>8.1f} {row['runs_per_minute']:>9.2f} "
             f"{row.get('ratio', float('nan')):>6.2f} {row['accuracy']:>13.3f}"
         )
     if args.output:
@@ -120,7 +166,10 @@ def measured(name, dpc, runs):
         start = time.perf_counter()
         scores.append(run())
         times.append(time.perf_counter() - start)
-    seconds = min(times)
+    return figures(name, dpc, min(times), scores)
+
+
+def figures(name, dpc, seconds, scores):
     return {
         "name": name,
         "dpc": dpc,

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
     parser.add_argument("--max-texts", type=int, default=2000)
+    parser.add_argument("--min-words", type=int, default=0, help="of the dev texts that are looked at; not for pairs")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/on_dev"))
     parser.add_argument("--soft-labels", action="store_true", help="also on those of sets that have them, as NAME-soft")
     parser.add_argument("--name", help="of the result file; on_dev_TASK if left out")
@@ -38,7 +39,10 @@ def main() -> None:
     folder = args.folder / task.name
     origins = {name: Path(place) for name, _, place in (one.partition("=") for one in args.folders)}
     sets = first_sets(origins, folder / f"first_{state.process_index}", args.dpc, args.sets)
-    on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
+    dev = task.dev
+    if args.min_words:
+        dev = dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
+    on_dev = dataclasses.replace(task, test=dev, test_split="dev")
     recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
     soft, output = args.soft_labels, folder / "results.json"
     results = dilm.evaluate(sets, task=on_dev, learners=args.learners, output=output, recipe=recipe, soft_labels=soft)
@@ -46,7 +50,9 @@ def main() -> None:
         comparison = compare(results["rows"], metric=args.metric, against=next(iter(origins)))
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
         facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-        write_result(path, {"task": task.name, **facts, "scores": scores_by_set(results["rows"])})
+        write_result(
+            path, {"task": task.name, "dev_texts": len(dev), **facts, "scores": scores_by_set(results["rows"])}
+        )
         for line in comparison["lines"]:
             figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"
             print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")

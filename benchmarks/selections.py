@@ -4,14 +4,15 @@
         kernel=shared:false,parts:1 shared=parts:1 joined=
 
 Each NAME=SETTING:VALUE,... is a way of selecting that differs from the preset `embedded` in these settings of
-`PoolConfig`; its sets lie in OUTPUT-DIR/NAME. Can be interrupted and called again; a NAME stays with its pool and
-settings.
+`PoolConfig`; its sets lie in OUTPUT-DIR/NAME. In the place of a run, `real` selects from training texts in the same
+ways, each as fluent as the others. Can be interrupted and called again; a NAME stays with its pool and settings.
 """
 
 import argparse
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import yaml
 from common import content, made_of
 
@@ -22,24 +23,40 @@ from dilm.evaluation.coresets import real_sample
 from dilm.models.compute import derived_seed
 from dilm.models.feature_cache import pretrained_features
 from dilm.progress import Reporter
-from dilm.run_folder import read_pool, set_path
+from dilm.run_folder import read_pool, set_path, text_row
 from dilm.selection import Reference
 from dilm.workspace import Workspace
+
+REAL = Path("real")
 
 
 def way(argument: str, run: Path, sizes: list[int]) -> tuple[str, DistillConfig]:
     """Name and configuration of NAME=SETTING:VALUE,..."""
     name, _, settings = argument.partition("=")
     pairs = [one.partition(":") for one in settings.split(",") if one]
-    own = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    if run == REAL:
+        own = dataclasses.asdict(load_config("embedded")[0])
+    else:
+        own = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     pool = {"texts_per_dpc": own["pool"]["texts_per_dpc"]} | {key: yaml.safe_load(value) for key, _, value in pairs}
     kept = {key: own[key] for key in ("sets", "learner", "learner_max_length", "generator_max_length", "seed")}
     return name, load_config("embedded", None, {"pool": pool, "dpc": sizes} | kept)[0]
 
 
+def real_rows(task: dilm.Task) -> pools.Rows:
+    """Training texts in the place of a pool: of their class, all equally fluent."""
+    texts, labels = real_sample(task, 1, derived_seed("real texts"))
+    order = np.random.default_rng(0).permutation(len(texts)).tolist()
+    return [
+        text_row(texts[i])
+        | {"label": int(labels[i]), "predicted_label": int(labels[i]), "set": 0, "nll": 0.0, "new_words": 0}
+        for i in order
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder, for its pool.parquet and its settings")
+    parser.add_argument("run", type=Path, help="a run folder, for its pool.parquet and settings, or: real")
     parser.add_argument("task")
     parser.add_argument("ways", nargs="+", metavar="NAME=SETTING:VALUE,...")
     parser.add_argument("--sets", type=int, default=10)
@@ -48,12 +65,13 @@ def main() -> None:
     args = parser.parse_args()
     task, reporter = dilm.load_task(args.task), Reporter()
     ways = dict(way(one, args.run, list(args.dpc)) for one in args.ways)
-    pool = args.run / "pool.parquet"
+    real, pool = args.run == REAL, args.run / "pool.parquet"
+    texts_of = "training texts" if real else content(pool)
     folders = {
-        name: made_of(args.output_dir / name, pool=content(pool), seed=config.seed, **dataclasses.asdict(config.pool))
+        name: made_of(args.output_dir / name, pool=texts_of, seed=config.seed, **dataclasses.asdict(config.pool))
         for name, config in ways.items()
     }
-    rows = pools.with_new_words(read_pool(pool), task)
+    rows = real_rows(task) if real else pools.with_new_words(read_pool(pool), task)
     limits = [config.pool.max_overlap for config in ways.values() if config.pool.max_overlap is not None]
     if limits:
         rows = pools.with_shared_words(rows, task, max(limits))
