@@ -7,7 +7,7 @@ DOCS := .venv-docs
 .PHONY: demo test pytest coverage test-browser images lint docs audit-dependencies clean
 
 demo: $(VENV)/installed
-	@echo "== dilm distill (embedded reviews, about 12 minutes on 2 cores, less where they have bfloat16)"
+	@echo "== dilm distill (embedded reviews, 12 minutes on 2 cores, 6 where they have bfloat16)"
 	$(BIN)/dilm distill
 
 test: lint pytest
