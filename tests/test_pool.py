@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 
 import numpy as np
+import pytest
 
 from dilm.config import DistillConfig, PoolConfig
 from dilm.models.generator import Generator
@@ -141,7 +142,8 @@ def test_joined_candidates_are_of_one_class_and_every_text_is_in_as_many_as_it_h
 
 def test_a_part_for_which_there_is_no_room_begins_the_next_candidate(learner):
     rows = [row(" ".join([f"w{i}"] * 20), 1.0) for i in range(10)]
-    two = 2 * len(learner.encode([rows[0]["text"]])[0]["input_ids"])
+    ways = [form.format(rows[0]["text"]) for form in ("{}", "{}.", " {}.")]  # alone, first and later in company
+    two = 2 * max(len(ids["input_ids"]) for ids in learner.encode(ways))
     for longest, most in ((two, 40), (two - 1, 20)):
         found = [line["text"].split() for line in join_texts(rows, 3, longest, learner, seed=0)]
         assert max(map(len, found)) == most
@@ -163,13 +165,14 @@ def test_long_texts_of_a_class_that_has_just_enough_are_all_selected(task, learn
         assert len({(line["label"], line["text"]) for line in chosen}) == 20
 
 
-def test_no_joined_text_is_longer_than_the_long_ones_of_the_task(task, learner):
-    longest = long_text(task, learner)
-    lengths = sorted(len(ids["input_ids"]) for ids in learner.encode(task.texts("train")))
-    assert lengths[int(0.94 * len(lengths))] <= longest <= lengths[int(0.96 * len(lengths))]
+@pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
+def test_no_joined_text_is_longer_than_that_share_of_the_task(task, learner, share):
+    longest = long_text(task, learner, share)
+    lengths = np.array([len(ids["input_ids"]) for ids in learner.encode(task.texts("train"))])
+    assert np.mean(lengths <= longest) >= share - 0.01 and np.mean(lengths < longest) <= share + 0.01
     rows = [row(f"so good {i}", 1.0, label, seen=label) for label in (0, 1) for i in range(20)]
     rows += [row(f"{'word ' * longest}{label}", 1.0, label, seen=label) for label in (0, 1)]
-    chosen = one_set(rows, 6, config(parts=30, selection="random"), task, learner, 0)
+    chosen = one_set(rows, 6, config(parts=30, longest=share, selection="random"), task, learner, 0)
     texts = [line["text"] for line in chosen]
     assert any(text.count("so good") > 1 for text in texts)
     joined = learner.encode([text for text in texts if text.count("so good") > 1])

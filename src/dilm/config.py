@@ -125,8 +125,10 @@ class PoolConfig:
     known_words: bool = False
     """Whether texts with a word that no training text has come last in that order."""
     parts: int = 1
-    """Up to so many written texts of a class are joined to one, as long as the result is no longer than 95% of the
-    training texts and fits both models; pairs stay single."""
+    """Up to so many written texts of a class are joined to one, as long as the result is no longer than texts of the
+    task (`longest`) and fits both models; pairs stay single."""
+    longest: float = 0.95
+    """Share of the training texts that are no longer than a joined text may be; 1: as long as the longest."""
     max_overlap: Annotated[int | None, arg(aliases=["--max-overlap"])] = None
     """Longest run of words that a selected text may share with any training text; longer ones are refused."""
 
@@ -366,5 +368,5 @@ def check_numbers(values: dict[str, Any]) -> None:
                 raise InputError(f"'{key}' must be below 2^63; found a number of {len(str(number))} digits")
             if name.endswith("max_length") and number < 8:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
-            if name in {"top_p", "fluent_share"} and number > 1:
+            if name in {"top_p", "fluent_share", "longest"} and number > 1:
                 raise InputError(f"'{key}' must be at most 1; found {number}")

@@ -175,10 +175,10 @@ def length_sample(task: Task) -> list[TextInput]:
     return task.texts("train", np.random.default_rng(0).permutation(len(task.train))[:LENGTH_SAMPLE])
 
 
-def long_text(task: Task, learner: Learner) -> int:
-    """Tokens of the learner that one in twenty training texts goes beyond (of a sample)."""
+def long_text(task: Task, learner: Learner, share: float) -> int:
+    """Tokens of the learner that this share of the training texts do not go beyond (of a sample)."""
     lengths = [len(encoded["input_ids"]) for encoded in learner.encode(length_sample(task))]
-    return int(np.quantile(lengths, 0.95))
+    return int(np.quantile(lengths, share))
 
 
 def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
@@ -187,7 +187,7 @@ def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int
     A candidate has fewer parts where the next one would make it longer than `longest` tokens of the learner.
     """
     random = np.random.default_rng(seed)
-    lengths = [len(encoded["input_ids"]) for encoded in learner.encode([row["text"] for row in rows])]
+    lengths = _lengths_in_company([row["text"] for row in rows], learner)
     joined: dict[tuple[int, str], dict[str, Any]] = {}
     for label in sorted({row["label"] for row in rows}):
         members = np.array([place for place, row in enumerate(rows) if row["label"] == label])
@@ -202,6 +202,16 @@ def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int
                 if place is not None:
                     group.append(place)
     return list(joined.values())
+
+
+def _lengths_in_company(texts: Sequence[str], learner: Learner) -> list[int]:
+    """Tokens of each text such that a text joined of several has no more than the sum: each brings a full stop and, for
+    some tokenizers, another reading after a space, and all have the first and last token of one text."""
+    shared = learner.tokenizer.num_special_tokens_to_add() // 2  # a text's, where the fewest, two, are joined
+    sentences = [as_sentence(text) for text in texts]
+    ways = [(texts, 0), (sentences, shared), ([f" {sentence}" for sentence in sentences], shared)]
+    counts = [[len(encoded["input_ids"]) - less for encoded in learner.encode(way)] for way, less in ways]
+    return [max(lengths) for lengths in zip(*counts, strict=True)]
 
 
 def _as_one(rows: Rows) -> dict[str, Any]:
@@ -310,7 +320,7 @@ def _joined_by_size(
     """The candidates of every size joined to texts of several parts, none longer than texts of the task are or with a
     longer shared run than allowed."""
     parts, limit = config.pool.parts, config.pool.max_overlap
-    longest = min(config.generator_max_length, learner.max_length, long_text(task, learner))
+    longest = min(config.generator_max_length, learner.max_length, long_text(task, learner, config.pool.longest))
     joined = {
         dpc: join_texts(members, parts, longest, learner, derived_seed(seed, "parts", dpc))
         for dpc, members in by_size.items()
