@@ -9,6 +9,8 @@ from test_distill import TINY
 import dilm
 from dilm import InputError
 from dilm.ablation import VARIANTS
+from dilm.config import load_config, preset_names
+from dilm.pool import candidates
 from dilm.run_folder import read_rows
 
 
@@ -47,6 +49,15 @@ def test_variants_share_stage_1_and_differ_after_it(ablation):
     assert len(set(tuned.values())) == len(names) - 1
     tried = {name for name in names if (folder / name / "checkpoints/tries_on_dev").exists()}
     assert tried == {*names} - {"no-selection"}, "choosing among tries is selection too"
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_without_selection_every_usable_text_of_a_set_is_a_candidate(preset):
+    config, _ = load_config(preset, None, VARIANTS["no selection"])
+    odd = {"predicted_label": 1, "new_words": 3, "set": 0}
+    rows = [{"text": f"text {i}", "label": i % 2, "nll": float(i), **odd} for i in range(40)]
+    assert sorted(row["nll"] for row in candidates(rows, 10, config, 2)) == [row["nll"] for row in rows]
+    assert config.pool.selection == "random" and config.pool.parts == 1 and not config.pool.shared
 
 
 def test_an_ablation_goes_on_where_it_was(ablation, task):

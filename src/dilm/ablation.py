@@ -24,11 +24,13 @@ from .task import Task, load_task
 from .tracking import tracked
 from .workspace import Workspace
 
+UNFILTERED = {"keep": "all", "fluent_share": 1.0, "known_words": False, "parts": 1, "shared": False}
+"""Each of these chooses among texts too, before the method of selection does."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "dilm": {},
     "random teacher": {"gradient_matching": {"teacher": "random"}},
     "random mini-batches": {"gradient_matching": {"minibatches": "random"}},
-    "no selection": {"pool": {"selection": "random", "tries": 1}},
+    "no selection": {"pool": {"selection": "random", "tries": 1, **UNFILTERED}},
     "distribution matching": {"gradient_matching": {"objective": "distribution"}},
     "Gumbel softmax": {"gradient_matching": {"objective": "gumbel", "scope": "head"}},
     "vanilla LM": {"gradient_matching": {"max_steps": 0}},
