@@ -60,6 +60,12 @@ def test_seeds_that_only_one_method_has_are_left_out_of_the_test():
     assert found["p"] == pytest.approx(ttest_ind(np.array(a)[:, 0], np.ravel(b), equal_var=False).pvalue)
 
 
+def test_gain_and_gap_are_told_on_the_same_seeds():
+    measured = rows("dilm", [[0.6], [0.6]]) + rows("random", [[0.5, 0.1], [0.5, 0.1]]) + rows("full", [[0.9]], dpc=0)
+    found = line(compare(measured), "dilm")
+    assert found["gain"] == pytest.approx(0.1) and found["closed"] == pytest.approx(0.1 / 0.4)
+
+
 def test_no_difference_between_two_halves_of_one_method_and_a_planted_one_is_found():
     false_alarms, found = 0, 0
     for seed in range(40):

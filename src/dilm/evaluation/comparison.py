@@ -66,7 +66,7 @@ def compare(
             if base is not None and method != against:
                 line |= _against(gains, method, against, dpc)
                 if full is not None:
-                    start = float(_means(base).mean())
+                    start = float(_on_common_seeds(base, sets)[0].mean())
                     line["closed"] = line["gain"] / (full - start) if full > start else None
             lines.append(line)
         if ceiling is not None:
@@ -128,10 +128,15 @@ def _describe(sets: Sets) -> dict[str, Any]:
     }
 
 
-def _difference(first: Sets, second: Sets) -> dict[str, Any]:
-    """Of two methods at one size, on the seeds that all sets of both have (on all if there are none)."""
+def _on_common_seeds(first: Sets, second: Sets) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the sets of two methods, over the seeds that all sets of both have (over all if there are none)."""
     seeds = set.intersection(*(set(runs) for runs in [*first.values(), *second.values()]))
-    one, two = _means(first, seeds or None), _means(second, seeds or None)
+    return _means(first, seeds or None), _means(second, seeds or None)
+
+
+def _difference(first: Sets, second: Sets) -> dict[str, Any]:
+    """Of two methods at one size."""
+    one, two = _on_common_seeds(first, second)
     p, low, high = welch_interval(one, two) or (None, None, None)
     return {"difference": float(one.mean() - two.mean()), "low": low, "high": high, "p": p}
 
