@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
+from conftest import tiny_gpt2
 from patience import PATIENCE, patience
 
 import dilm
@@ -365,3 +366,24 @@ def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, c
     assert {one.method for one in read_sets(files, dilm.load_task(csv))} == {"tdd", "tdd-text"}, "as the folder is read"
     with pytest.raises(InputError, match="without pairs"):
         dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])
+
+
+def test_in_context_learning_goes_all_the_way_to_a_comparison(csv, coresets, tokenizer, tmp_path):
+    """A local causal LM, plain and calibrated, beside another learner, on two methods."""
+    tiny_gpt2(tokenizer, positions=512).save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    gpt2 = f"icl:{tmp_path / 'gpt2'}"
+    sets, common = [coresets / "random/dpc_2", coresets / "herding/dpc_2"], {"task": csv, "quiet": True}
+    for calibrated in (False, True):
+        recipe = dataclasses.replace(RECIPE, icl_calibrated=calibrated)
+        output = tmp_path / f"calibrated_{calibrated}.json"
+        results = dilm.evaluate(sets, learners=[gpt2, "tfidf"], output=output, recipe=recipe, **common)
+        own = [row for row in results["rows"] if row["learner"] == gpt2]
+        assert len(own) == 2 * 3 * RECIPE.seeds and all(0 <= row["accuracy"] <= 1 for row in own)
+        assert dilm.evaluate(sets, learners=[gpt2, "tfidf"], output=output, recipe=recipe, **common) == results
+        table = dilm.compare(str(output), output=tmp_path / f"table_{calibrated}")
+        cells = {(line["learner"], line["method"]): line["runs"] for line in table["lines"]}
+        assert cells[gpt2, "random"] == cells[gpt2, "herding"] == 3 * RECIPE.seeds
+        assert "icl:" in (tmp_path / f"table_{calibrated}.md").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="recipes"):
+        dilm.compare(sorted(tmp_path.glob("calibrated_*.json")), output=tmp_path / "both")

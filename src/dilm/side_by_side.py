@@ -18,17 +18,18 @@ SUFFIXES = (".md", ".csv", ".json")
 
 
 def compare(
-    results: Sequence[str | Path],
+    results: Sequence[str | Path] | str | Path,
     *,
     metric: str = "accuracy",
     against: str = "random",
     output: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The rows of result files and run folders as one comparison (`evaluation.comparison.compare`).
+    """The rows of result files and run folders, or of one, as a comparison (`evaluation.comparison.compare`).
 
     output: NAME writes NAME.md, NAME.csv and NAME.json. A run that stands in several files counts once. Raises
     InputError where two files have different sets under one name: they would become one method.
     """
+    results = [results] if isinstance(results, (str, Path)) else results
     written = [] if output is None else _written(Path(output))
     for source in results:
         if _results_file(Path(source)).resolve() in [path.resolve() for path in written]:
