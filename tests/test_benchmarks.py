@@ -2,10 +2,13 @@
 
 import ast
 import importlib
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dilm.evaluation.comparison import compare
 from dilm.run_folder import set_path, write_set
 
 BENCHMARKS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
@@ -53,3 +56,23 @@ def test_the_first_sets_come_with_their_embeddings_and_a_method_without_any_is_n
     assert found == {"dataset_1.jsonl", "dataset_1.safetensors"}
     with pytest.raises(SystemExit, match="nowhere holds no set of 5"):
         first_sets({"tdd": origin, "typo": tmp_path / "nowhere"}, tmp_path / "first", [5], 2)
+
+
+TABLES = sorted((BENCHMARKS[0].parent / "results").glob("coresets_*.json"))
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_two_halves_of_the_random_sets_of_a_table_do_not_differ_and_a_planted_difference_is_found(benchmark, path):
+    rows = benchmark("coresets").rows_of(json.loads(path.read_text(encoding="utf-8")))
+    random = [row for row in rows if row["method"] == "random"]
+    halves = [row | {"method": f"half {row['set'] % 2}"} for row in random]
+    assert len({row["set"] for row in random}) >= 10
+    assert all(pair["p_corrected"] > 0.05 for pair in compare(halves)["pairs"])
+    spread = {
+        cell: np.std([row["accuracy"] for row in random if (row["learner"], row["dpc"]) == cell])
+        for cell in {(row["learner"], row["dpc"]) for row in random}
+    }
+    better = [row | {"accuracy": row["accuracy"] + 4 * spread[row["learner"], row["dpc"]]} for row in halves]
+    planted = [one if row["set"] % 2 else row for row, one in zip(halves, better, strict=True)]
+    found = compare(planted)["pairs"]
+    assert len(found) == len(spread) and all(pair["p_corrected"] < 0.05 for pair in found)
