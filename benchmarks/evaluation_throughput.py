@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing.synchronize import Barrier
@@ -68,23 +69,26 @@ def our_run(ours: FineTuning, chosen: TrainingSet, test: HeldOut) -> float:
     return float((ours.predict(chosen, test, chosen.number) == test.labels).mean())
 
 
-_run = None
-"""In a process of its own: one run."""
+_run: Callable[[TrainingSet], float]
+"""In a process of its own, from `prepare` on: one run."""
 
 
 def prepare(learner: str, task_place: str, bf16: bool, config: RecipeConfig, threads: int, ready: Barrier) -> None:
     """What a process does once, before the clock starts."""
     global _run
-    torch.set_num_threads(threads)
-    task, device = dilm.load_task(task_place), default_device()
-    test = held_out(task, "dev", 1000)
-    ours = FineTuning("ours", Learner.from_pretrained(learner, task.num_classes, bf16=bf16, device=device), config)
-    _run = partial(our_run, ours, test=test)
+    try:
+        torch.set_num_threads(threads)
+        task, device = dilm.load_task(task_place), default_device()
+        test = held_out(task, "dev", 1000)
+        ours = FineTuning("ours", Learner.from_pretrained(learner, task.num_classes, bf16=bf16, device=device), config)
+        _run = partial(our_run, ours, test=test)
+    except BaseException:
+        ready.abort()  # nobody is to wait for this process
+        raise
     ready.wait()
 
 
 def run_in_process(chosen: TrainingSet) -> float:
-    assert _run is not None
     return _run(chosen)
 
 
