@@ -50,6 +50,12 @@ def test_weak_class_conditioning_is_told():
     assert "60%" in warning and "92%" in warning
 
 
+def test_invented_words_are_told_where_they_are_counted():
+    (warning,) = warnings(healthy() | {"invented": 0.85})
+    assert warning.startswith("85% of the pool have words that no training text has") and "dilm select" in warning
+    assert warnings(healthy() | {"invented": 0.3}) == warnings(healthy() | {"invented": None}) == []
+
+
 def test_training_texts_that_are_cut_are_told():
     (warning,) = warnings(healthy() | {"cut": 0.3})
     assert warning.startswith("30% of the training texts are longer") and "--generator-max-length" in warning

@@ -11,6 +11,7 @@ from dilm.models.generator import Generator
 from dilm.overlap import WORD
 from dilm.pool import (
     ALIKE,
+    KNOWN_CHOICE,
     Block,
     as_sentence,
     candidates,
@@ -81,6 +82,18 @@ def test_texts_with_words_that_no_training_text_has_go_before_the_less_fluent_on
     three = {real[3], real[1].upper(), rows[0]["text"]}
     assert kept(marked, 3, known_words=True, fluent_share=0.5) == {*three, real[0]}
     assert kept(marked, 1, fluent_share=0.25) == {rows[0]["text"], real[0]}
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_texts_with_new_words_are_not_selected_from_where_there_is_choice_among_others(share):
+    known = [row(f"known {i}", 9.0 + i) | {"new_words": 0} for i in range(25)]
+    odd = [row(f"odd {i}", 1.0 + i) | {"new_words": 1} for i in range(75)]
+    rows = [*odd, *known, row("b", 1.0, label=1, seen=1) | {"new_words": 0}]
+    names = {line["text"] for line in known}
+    assert kept(rows, 1, known_words=True, fluent_share=share) == names | {"b"}
+    few = kept(rows, 3, known_words=True, fluent_share=share)
+    assert names < few and len(few - names - {"b"}) == 3 * KNOWN_CHOICE - 25, "the likeliest others fill up"
+    assert {f"odd {i}" for i in range(5)} < few
 
 
 def test_fluency_of_pairs_is_judged_among_those_that_share_as_many_words():

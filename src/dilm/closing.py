@@ -134,6 +134,7 @@ def diagnose(work: Workspace, pool: pools.Rows) -> dict[str, Any]:
         "agreement": float(np.mean([row["label"] == row["predicted_label"] for row in pool])),
         "real_agreement": work.read("full_data")["dev_accuracy"],
         "cut": stage_1.get("cut", 0.0),
+        "invented": work.read("pool_words", {}).get("invented"),
         "bits_per_character": stage_1["bits_per_character"],
         "matching": describe_matching(work.read("stage_2_history")["history"]),
     }

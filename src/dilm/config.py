@@ -123,7 +123,8 @@ class PoolConfig:
     """Of these, the share of each class that may be selected: the likeliest per token under the generator; pairs among
     those that share about as many words."""
     known_words: bool = False
-    """Whether texts with a word that no training text has come last in that order."""
+    """Whether texts with a word that no training text has come last in that order, and are not selected from where
+    there are ten others for each text that is wanted."""
     parts: int = 1
     """Up to so many written texts of a class are joined to one, as long as the result is no longer than texts of the
     task (`longest`) and fits both models; pairs stay single."""

@@ -139,6 +139,12 @@ def warnings(facts: Facts) -> list[str]:
         f"the full-data classifier gives only {agreement:.0%} of the pool the class that was asked for (held-out real "
         f"texts: {real_agreement:.0%}): the generator heeds its class token too little; train stage 1 longer",
     )
+    invented = facts.get("invented")  # not known where the generator knows more words than the texts have
+    warn_if(
+        invented is not None and invented > 0.5,
+        f"{invented or 0:.0%} of the pool have words that no training text has: the generator invents them, it has "
+        "learnt too little; train stage 1 longer, take a pretrained --generator, or real texts: dilm select",
+    )
     matching = facts["matching"]
     if matching:
         non_finite, vanishing = matching["non_finite"], matching["vanishing"]

@@ -30,6 +30,8 @@ STOPS = frozenset(".,;:!?\u2026\"'()\u201c\u201d\u2018\u2019\u3002\u3001\uff0c\u
 """The punctuation of sentences."""
 ALIKE = 50
 """Pairs that share about as many words, among which a pair's fluency is judged."""
+KNOWN_CHOICE = 10
+"""Texts of known words, for each that is wanted, among which there is choice enough to do without others."""
 LENGTH_SAMPLE = 2000
 """Training texts whose lengths tell how long texts of a task are."""
 
@@ -120,7 +122,8 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
     a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go (see
-    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay. With `max_overlap` a
+    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay; with `known_words` also
+    those with words that no training text has, but for as many as KNOWN_CHOICE * dpc texts need. With `max_overlap` a
     text that shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
@@ -136,8 +139,11 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             confirmed = [row for row in members if row["predicted_label"] == row["label"]]
             others = [row for row in members if row["predicted_label"] != row["label"]]
             members = confirmed + others[: max(0, dpc - len(confirmed))]
-        if config.pool.fluent_share < 1:
+        if config.pool.fluent_share < 1 or config.pool.known_words:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
+            if config.pool.known_words:
+                known = sum(row["new_words"] == 0 for row in members)
+                room = min(room, max(known, KNOWN_CHOICE * dpc))
             members = by_fluency(members, config.pool.known_words)[:room]
         kept += members
     return kept

@@ -247,6 +247,7 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
         )
     if config.pool.known_words:
         rows = pools.with_new_words(rows, work.task)
+        work.write("pool_words", {"invented": float(np.mean([row["new_words"] > 0 for row in rows]))})
     reference = None
     if config.pool.selection not in LOOK_AT_CANDIDATES_ALONE:
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))
