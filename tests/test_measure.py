@@ -364,7 +364,7 @@ def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, c
     assert found == {("tdd", "finetune"), ("tdd-text", "finetune"), ("tdd-text", "tfidf")}
     files = sorted((tmp_path / "t").glob("dpc_2/*.jsonl"))
     assert {one.method for one in read_sets(files, dilm.load_task(csv))} == {"tdd", "tdd-text"}, "as the folder is read"
-    with pytest.raises(InputError, match="without pairs"):
+    with pytest.raises(InputError, match="leave --pool out"):
         dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])
 
 

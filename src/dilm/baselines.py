@@ -27,7 +27,7 @@ from .progress import Reporter
 from .run_folder import as_yaml, check_links, read_pool, read_record, row_text, set_path, versions, write_set
 from .selection import Reference, check_method
 from .task import Task, TextInput, check_dpc, load_task
-from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
+from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts, starting_texts
 from .training.learners import PooledLearners
 from .training.teachers import Teachers
 
@@ -69,8 +69,8 @@ def select(
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     for size in sizes:
         check_dpc(loaded, size)
-    if method == TDD and (pool is not None or loaded.has_pairs):
-        raise InputError("tdd learns from real single texts; leave --pool out, and take a task without pairs")
+    if method == TDD and pool is not None:
+        raise InputError("tdd starts at real texts; leave --pool out")
     reporter, folder = Reporter(quiet), Path(output_dir)
     for note in loaded.notes:
         reporter.say(f"  {note}")
@@ -134,13 +134,15 @@ def _learn_embeddings(
         def learn() -> Iterator[None]:
             for dpc, number in missing:
                 path, states = set_path(folder, dpc, number), deque[EmbeddedSet](maxlen=1)
-                for state in distill_embeddings(learners, task, config, dpc, derived_seed(seed, TDD, number)):
+                own_seed = derived_seed(seed, TDD, number)
+                texts, labels = starting_texts(task, dpc, own_seed)
+                for state in distill_embeddings(learners, texts, labels, config, own_seed):
                     states.append(state)
                     yield None
                 learned = states.pop()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 learned.save(embeddings_path(path))
-                write_set(path, nearest_texts(learner, learned), learned.labels.tolist(), task.label_names)
+                write_set(path, nearest_texts(learner, learned, texts), labels, task.label_names)
 
         for _ in reporter.track(learn(), "embedding-level distillation", steps * len(missing)):
             pass

@@ -12,7 +12,7 @@ from dilm import InputError
 from dilm.config import GradientMatchingConfig
 from dilm.models.learner import Learner
 from dilm.training import embedding_distillation
-from dilm.training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts
+from dilm.training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts, starting_texts
 from dilm.training.learners import PooledLearners, head_gradient
 from dilm.training.matching_loss import cosine_and_slope
 from dilm.training.teachers import Teachers
@@ -28,7 +28,10 @@ def cosine(learners, learned: EmbeddedSet) -> float:
     learners.move_to(0)
     for c in (0, 1):
         rows = learned.labels == c
-        logits = learner.model(inputs_embeds=learned.embeddings[rows], attention_mask=learned.mask[rows]).logits
+        types = None if learned.token_types is None else learned.token_types[rows]
+        logits = learner.model(
+            inputs_embeds=learned.embeddings[rows], attention_mask=learned.mask[rows], token_type_ids=types
+        ).logits
         loss = torch.nn.functional.cross_entropy(logits, learned.labels[rows])
         gradient = dict(
             zip(
@@ -47,8 +50,20 @@ def cosine(learners, learned: EmbeddedSet) -> float:
     return float(np.mean(found))
 
 
-@pytest.mark.parametrize("linear", [True, False])
-def test_learned_embeddings_match_the_real_gradient_better(task, tokenizer, learner, tmp_path, linear):
+def as_bert_reads(learner: Learner) -> None:
+    """Control tokens around and between texts, and other token types for the second one."""
+    special = [(name, learner.tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
+    learner.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+    )
+    learner.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize("linear, pairs", [(True, False), (False, False), (True, True)])
+def test_learned_embeddings_match_the_real_gradient_better(request, tokenizer, learner, tmp_path, linear, pairs):
+    task = request.getfixturevalue("pair_task" if pairs else "task")
+    if pairs:
+        as_bert_reads(learner)
     if not linear:
         settings = tiny_bert(len(tokenizer)).to_dict() | {"model_type": "roberta", "max_position_embeddings": 90}
         torch.manual_seed(0)
@@ -56,18 +71,27 @@ def test_learned_embeddings_match_the_real_gradient_better(task, tokenizer, lear
     assert learner.has_linear_head == linear
     learners = PooledLearners(task, learner, Teachers(task, learner, CONFIG, 0), CONFIG, 0, tmp_path)
     list(learners.build())
-    steps = list(distill_embeddings(learners, task, CONFIG, 2, seed=0))
+    texts, labels = starting_texts(task, 2, seed=0)
+    steps = list(distill_embeddings(learners, texts, labels, CONFIG, seed=0))
     assert len(steps) == 15 and steps[0].labels.tolist() == [0, 0, 1, 1]
     assert cosine(learners, steps[-1]) > cosine(learners, steps[0])
     steps[-1].save(tmp_path / "set.safetensors")
-    assert torch.equal(EmbeddedSet.load(tmp_path / "set.safetensors").embeddings, steps[-1].embeddings)
+    again = EmbeddedSet.load(tmp_path / "set.safetensors")
+    assert torch.equal(again.embeddings, steps[-1].embeddings) and (again.token_types is not None) == pairs
+    read, targets = again.batch([3, 0], learner.device)
+    assert targets.tolist() == [1, 0] and torch.equal(read["attention_mask"], again.mask[[3, 0]])
+    if pairs:
+        assert set(read["token_type_ids"][0].tolist()) == {0, 1}
+        logits = learner.model(**again.batch([0, 1, 2, 3], learner.device)[0]).logits
+        ignored = learner.model(inputs_embeds=again.embeddings, attention_mask=again.mask).logits
+        assert not torch.equal(logits, ignored), "the learner sees which text is the second"
 
 
 def test_class_by_class_is_a_step_along_the_gradient_of_the_mean_over_classes(task, learner, tmp_path):
     learners = PooledLearners(task, learner, Teachers(task, learner, CONFIG, 0), CONFIG, 0, tmp_path)
     list(learners.build())
-    found = next(distill_embeddings(learners, task, CONFIG, 3, seed=0))
-    texts, labels = embedding_distillation._start(task, 3, 0)
+    texts, labels = starting_texts(task, 3, 0)
+    found = next(distill_embeddings(learners, texts, labels, CONFIG, seed=0))
     inputs, targets, words = learner.collate(learner.encode(texts)), torch.tensor(labels), learner.word_embeddings()
     embeddings = words[inputs["input_ids"]].clone().requires_grad_()
     logits = learner.model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
@@ -81,27 +105,43 @@ def test_class_by_class_is_a_step_along_the_gradient_of_the_mean_over_classes(ta
     assert ((found.embeddings - embeddings).abs() < 1e-2 * rate).float().mean() > 0.99
 
 
-def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts):
-    inputs = learner.collate(learner.encode(texts[:3]))
-    ids = [ids for ids in inputs["input_ids"]]
-    edged = EmbeddedSet(learner.word_embeddings()[inputs["input_ids"]], inputs["attention_mask"], torch.zeros(3))
-    own = [row[mask.bool()].tolist() for row, mask in zip(ids, inputs["attention_mask"], strict=True)]
-    assert nearest_texts(learner, edged) == [learner.tokenizer.decode(row).strip() for row in own]
-    # With control tokens, which are no words: around the text as BERT has them, and after it as XLNet has.
-    backend, edge = learner.tokenizer.backend_tokenizer, learner.word_embeddings()[:1]
+LAYOUTS = {  # no control tokens; as BERT, RoBERTa and XLNet have them
+    "none": ("$A", "$A $B"),
+    "bert": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"),
+    "roberta": ("[CLS] $A [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"),
+    "xlnet": ("$A [SEP] [CLS]", "$A [SEP] $B [SEP] [CLS]"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_nearest_words_of_untouched_embeddings_are_the_text(learner, texts, layout, pairs):
     special = [(name, learner.tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
-    for layout, before, after in (("[CLS] $A [SEP]", 1, 1), ("$A [SEP] [CLS]", 0, 2)):
-        backend.post_processor = TemplateProcessing(single=layout, special_tokens=special)
-        words = learner.word_embeddings()[own[0]]
-        whole = torch.cat([*[edge] * before, words, *[edge] * after])[None]
-        (text,) = nearest_texts(learner, EmbeddedSet(whole, torch.ones(whole.shape[:2]), torch.zeros(1)))
-        assert text == learner.tokenizer.decode(own[0]).strip()
+    single, pair = LAYOUTS[layout]
+    learner.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=single, pair=pair, special_tokens=special
+    )
+    short = [text[:25] for text in texts[:6]]
+    own = list(zip(short[:3], short[3:], strict=True)) if pairs else short[:3]
+    inputs = learner.collate(learner.encode(own))
+    learned = EmbeddedSet(learner.word_embeddings()[inputs["input_ids"]], inputs["attention_mask"], torch.zeros(3))
+
+    def as_read(text: str) -> str:
+        return learner.tokenizer.decode(learner.tokenizer(text, add_special_tokens=False)["input_ids"]).strip()
+
+    expected = [(as_read(text[0]), as_read(text[1])) if pairs else as_read(text) for text in own]
+    assert nearest_texts(learner, learned, own) == expected
 
 
 def test_damaged_embeddings_of_a_stranger_are_named(tmp_path):
     path = tmp_path / "dataset_0.safetensors"
     good = {"embeddings": torch.zeros(2, 3, 4), "mask": torch.ones(2, 3), "labels": torch.tensor([0, 1])}
-    for bad in ({"mask": torch.ones(2, 4)}, {"labels": torch.tensor([0.5, 1.0])}, {"embeddings": torch.zeros(2)}):
+    for bad in (
+        {"mask": torch.ones(2, 4)},
+        {"token_types": torch.ones(3)},
+        {"labels": torch.tensor([0.5, 1.0])},
+        {"embeddings": torch.zeros(2)},
+    ):
         save_file({**good, **bad}, path)
         with pytest.raises(InputError, match="holds no learned embeddings: its tensors do not fit together"):
             EmbeddedSet.load(path)

@@ -13,7 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ..config import OptimizationConfig
 from ..errors import InputError
@@ -174,10 +179,20 @@ class Learner:
         """Token ids of each text or pair, cut to max_length; control tokens inside a text stay text."""
         if not texts:
             return []
+        batch = self._tokens(texts)
+        return [{key: values[i] for key, values in batch.items()} for i in range(len(texts))]
+
+    def segments(self, texts: Sequence[TextInput]) -> list[list[int]]:
+        """What each token of `encode` belongs to: 1 the first text, 2 the second, 0 neither, being a control token."""
+        if not self.tokenizer.is_fast:
+            raise InputError(f"{type(self.tokenizer).__name__} does not tell which text a token is of")
+        batch = self._tokens(texts)
+        return [[0 if of is None else of + 1 for of in batch.sequence_ids(i)] for i in range(len(texts))]
+
+    def _tokens(self, texts: Sequence[TextInput]) -> BatchEncoding:
         firsts = [t if isinstance(t, str) else t[0] for t in texts]
         seconds = None if isinstance(texts[0], str) else [t[1] for t in texts]
-        batch = self.tokenizer(firsts, seconds, truncation=True, max_length=self.max_length, split_special_tokens=True)
-        return [{key: values[i] for key, values in batch.items()} for i in range(len(firsts))]
+        return self.tokenizer(firsts, seconds, truncation=True, max_length=self.max_length, split_special_tokens=True)
 
     def _encoded(self, texts: Sequence[TextInput] | Encoded) -> Encoded:
         if texts and isinstance(texts[0], dict):

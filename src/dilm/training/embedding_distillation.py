@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,26 +33,26 @@ LEARNING_RATE = 0.1
 
 @dataclass(frozen=True)
 class EmbeddedSet:
-    """Learned inputs: embeddings [n, l, d], mask [n, l] (1 where there is a word), labels [n]."""
+    """Learned inputs: embeddings [n, l, d], mask [n, l] (1 where there is a word), labels [n]; token types [n, l] where
+    the tokenizer tells so which text of a pair a word is of."""
 
     embeddings: Tensor
     mask: Tensor
     labels: Tensor
+    token_types: Tensor | None = None
 
-    def inputs(self, device: torch.device) -> dict[str, Tensor]:
-        """What a model takes in place of token ids."""
-        return {"inputs_embeds": self.embeddings.to(device), "attention_mask": self.mask.to(device)}
-
-    def batch(self, rows: list[int], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-        """The inputs of some rows, and their labels."""
-        chosen = EmbeddedSet(self.embeddings[rows], self.mask[rows], self.labels[rows])
-        return chosen.inputs(device), chosen.labels.to(device)
+    def batch(self, rows: Tensor | list[int], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+        """What a model takes in place of the token ids of some rows, and their labels."""
+        inputs = {"inputs_embeds": self.embeddings[rows], "attention_mask": self.mask[rows]}
+        if self.token_types is not None:
+            inputs["token_type_ids"] = self.token_types[rows]
+        return {name: value.to(device) for name, value in inputs.items()}, self.labels[rows].to(device)
 
     def save(self, path: Path) -> None:
         """As safetensors, whole or not at all."""
-        tensors = {"embeddings": self.embeddings, "mask": self.mask, "labels": self.labels}
+        tensors = {name: value.contiguous() for name, value in vars(self).items() if value is not None}
         with whole_file(path) as partial:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
+            save_file(tensors, partial)
 
     @classmethod
     def load(cls, path: Path) -> EmbeddedSet:
@@ -61,6 +60,8 @@ class EmbeddedSet:
         try:
             learned = cls(**load_file(path))
             whole = learned.embeddings.ndim == 3 and learned.mask.shape == learned.embeddings.shape[:2]
+            types = learned.token_types
+            whole &= types is None or types.shape == learned.mask.shape
             if not whole or learned.labels.shape != learned.mask.shape[:1] or learned.labels.is_floating_point():
                 raise TypeError("its tensors do not fit together")
         except (OSError, TypeError, SafetensorError) as error:
@@ -68,53 +69,56 @@ class EmbeddedSet:
         return learned
 
 
-def distill_embeddings(
-    learners: PooledLearners, task: Task, config: GradientMatchingConfig, dpc: int, seed: int
-) -> Iterator[EmbeddedSet]:
-    """Learn one set of `dpc` inputs per class for config.max_steps; yields it as it is after every step."""
-    learner = learners.learner
-    texts, labels = _start(task, dpc, seed)
-    inputs = learner.collate(learner.encode(texts))
-    words = learner.word_embeddings()
-    mask = inputs["attention_mask"]
-    embeddings = words[inputs["input_ids"]].clone().requires_grad_()
-    optimizer = torch.optim.Adam([embeddings], lr=LEARNING_RATE * float(words.std()))
-    targets = torch.tensor(labels, device=learner.device)
-    for step in range(config.max_steps):
-        learners.move_to(step)
-        random = np.random.default_rng(derived_seed(seed, "teacher set", step))
-        embeddings.grad = torch.zeros_like(embeddings)
-        for c in range(task.num_classes):  # one by one: the loss is their mean, so memory need not grow with them
-            own = embeddings.detach()[targets == c].requires_grad_()
-            logits = learner.model(inputs_embeds=own, attention_mask=mask[targets == c]).logits.float()
-            found = head_gradient(learner, torch.nn.functional.cross_entropy(logits, targets[targets == c]))
-            real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
-            loss = 1 - torch.cosine_similarity(found, real.flatten(), dim=0)
-            (embeddings.grad[targets == c],) = torch.autograd.grad(loss / task.num_classes, [own])
-        optimizer.step()
-        yield EmbeddedSet(embeddings.detach().cpu().clone(), mask.cpu(), targets.cpu())
-
-
-def _start(task: Task, dpc: int, seed: int) -> tuple[list[TextInput], list[int]]:
-    """Random real texts, class by class."""
+def starting_texts(task: Task, dpc: int, seed: int) -> tuple[list[TextInput], list[int]]:
+    """Random real texts or pairs, class by class, `dpc` of each, and their labels."""
     random, labels = np.random.default_rng(seed), task.labels("train")
     rows = np.concatenate([random.permutation(np.flatnonzero(labels == c))[:dpc] for c in range(task.num_classes)])
     return task.texts("train", rows), labels[rows].tolist()
 
 
-def nearest_texts(learner: Learner, learned: EmbeddedSet) -> list[str]:
-    """TDD text: every embedding replaced by the nearest word's; control tokens are no words."""
+def distill_embeddings(
+    learners: PooledLearners, texts: list[TextInput], labels: list[int], config: GradientMatchingConfig, seed: int
+) -> Iterator[EmbeddedSet]:
+    """Learn one set for config.max_steps, starting at these texts; yields it as it is after every step."""
+    learner = learners.learner
+    inputs, targets = learner.collate(learner.encode(texts)), torch.tensor(labels, device=learner.device)
+    words, mask, types = learner.word_embeddings(), inputs["attention_mask"], inputs.get("token_type_ids")
+    embeddings = words[inputs["input_ids"]].clone().requires_grad_()
+    optimizer = torch.optim.Adam([embeddings], lr=LEARNING_RATE * float(words.std()))
+    learned = EmbeddedSet(embeddings.detach(), mask, targets, types)  # shares what the optimiser changes
+    for step in range(config.max_steps):
+        learners.move_to(step)
+        random = np.random.default_rng(derived_seed(seed, "teacher set", step))
+        embeddings.grad = torch.zeros_like(embeddings)
+        for c, rows in enumerate(targets == c for c in range(learner.num_classes)):
+            # One by one: the loss is their mean, so memory need not grow with them.
+            batch, own_targets = learned.batch(rows, learner.device)
+            own = batch["inputs_embeds"].requires_grad_()
+            loss = torch.nn.functional.cross_entropy(learner.model(**batch).logits.float(), own_targets)
+            real = learners.teacher_target(c, int(random.integers(config.teacher_sets)))
+            loss = 1 - torch.cosine_similarity(head_gradient(learner, loss), real.flatten(), dim=0)
+            (embeddings.grad[rows],) = torch.autograd.grad(loss / learner.num_classes, [own])
+        optimizer.step()
+        own_types = None if types is None else types.cpu()
+        yield EmbeddedSet(embeddings.detach().cpu().clone(), mask.cpu(), targets.cpu(), own_types)
+
+
+def nearest_texts(learner: Learner, learned: EmbeddedSet, texts: list[TextInput]) -> list[TextInput]:
+    """TDD text: every embedding replaced by the nearest word's. Control tokens are no words; `texts`, at which the
+    embeddings started, tell where they stand and where a pair's second text begins."""
     words = learner.word_embeddings().clone()
     special = torch.tensor(sorted(set(learner.tokenizer.all_special_ids)), device=words.device)
     norms = (words**2).sum(1)
     norms[special] = torch.inf
-    # Where control tokens stand: first and last in BERT, the last two in XLNet.
-    control: Any = learner.tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-    before, after = control.index(0), control[::-1].index(0)
-    texts = []
-    for embeddings, mask in zip(learned.embeddings, learned.mask, strict=True):
-        own = embeddings[mask.bool()].to(words.device)
-        own = own[before : len(own) - after]
-        ids = (norms - 2 * own @ words.T).argmin(1).tolist()
-        texts.append(str(learner.tokenizer.decode(ids)).strip() or str(learner.tokenizer.decode(int(norms.argmin()))))
-    return texts
+    found: list[TextInput] = []
+    for text, segments, embeddings, mask in zip(
+        texts, learner.segments(texts), learned.embeddings, learned.mask, strict=True
+    ):
+        ids = (norms - 2 * embeddings[mask.bool()].to(words.device) @ words.T).argmin(1).tolist()
+        parts = []
+        for part in (1,) if isinstance(text, str) else (1, 2):
+            own = [i for i, segment in zip(ids, segments, strict=True) if segment == part]
+            decoded = str(learner.tokenizer.decode(own)).strip()
+            parts.append(decoded or str(learner.tokenizer.decode(int(norms.argmin()))))
+        found.append(parts[0] if isinstance(text, str) else (parts[0], parts[1]))
+    return found
