@@ -102,6 +102,21 @@ def test_a_damaged_line_costs_that_run_alone(tmp_path, harm):
     assert [row["set"] for row in RowStore(tmp_path).rows()] == [0, 1, 2]
 
 
+def test_a_set_chosen_by_its_runs_on_dev_is_tested_by_other_runs(task, learner, monkeypatch):
+    seeds: dict[str, list[int]] = {}
+    config = dataclasses.replace(CONFIG, seeds=3)
+    for split in ("dev", "test"):
+        one = Evaluator(task, [FineTuning("finetune:tiny", learner, config)], config, split)
+
+        def predict(_, chosen, texts, seed, split=split):
+            seeds.setdefault(split, []).append(seed)
+            return texts.labels
+
+        monkeypatch.setattr(FineTuning, "predict", predict)
+        list(one.run(one.plan([some_set(task)])))
+    assert len({*seeds["dev"], *seeds["test"]}) == 6
+
+
 def test_pairs_with_two_classes_get_f1_and_a_constant_prediction_is_flagged(pair_task, learner):
     one = Evaluator(pair_task, [TfIdf()], CONFIG)
     [run] = one.plan([some_set(pair_task)])

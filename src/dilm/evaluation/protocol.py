@@ -75,11 +75,16 @@ def check_runs(runs: Iterable[PlannedRun]) -> None:
 
 
 class Evaluator:
-    """Trains learners on sets and tests them; what is tested is read once."""
+    """Trains learners on sets and tests them; what is tested is read once.
+
+    On another split than test the learners are drawn from other seeds: a set that was chosen for what a learner did on
+    dev is tested with learners that had no part in the choice, or their luck would count as the set's merit.
+    """
 
     def __init__(self, task: Task, learners: Sequence[EvaluationLearner], config: RecipeConfig, split: str = "test"):
         self.task, self.learners, self.config = task, learners, config
         self.held_out = held_out(task, split, config.max_texts)
+        self._seeds = ("evaluation",) if split == "test" else ("evaluation", split)
         self._common = {"task": task.fingerprint, "split": split, "max_texts": config.max_texts}
 
     def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
@@ -118,7 +123,7 @@ class Evaluator:
     def run(self, planned: Sequence[PlannedRun]) -> Iterator[Row]:
         """Train, test, yield a row for each."""
         for run in planned:
-            seed = derived_seed("evaluation", run.seed)
+            seed = derived_seed(*self._seeds, run.seed)
             train_and_test = self._on_full_data if run.training_set.method == FULL else type(run.learner).predict
             yield self.row(run, train_and_test(run.learner, run.training_set, self.held_out, seed))
 
