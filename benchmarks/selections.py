@@ -43,10 +43,10 @@ def way(argument: str, run: Path, sizes: list[int]) -> tuple[str, DistillConfig]
     return name, load_config("embedded", None, {"pool": pool, "dpc": sizes} | kept)[0]
 
 
-def real_rows(task: dilm.Task) -> pools.Rows:
-    """Training texts in the place of a pool: of their class, all equally fluent."""
+def real_rows(task: dilm.Task, most: int | None) -> pools.Rows:
+    """Training texts in the place of a pool, `most` at most: of their class, all equally fluent."""
     texts, labels = real_sample(task, 1, derived_seed("real texts"))
-    order = np.random.default_rng(0).permutation(len(texts)).tolist()
+    order = np.random.default_rng(0).permutation(len(texts)).tolist()[:most]
     return [
         text_row(texts[i])
         | {"label": int(labels[i]), "predicted_label": int(labels[i]), "set": 0, "nll": 0.0, "new_words": 0}
@@ -61,17 +61,18 @@ def main() -> None:
     parser.add_argument("ways", nargs="+", metavar="NAME=SETTING:VALUE,...")
     parser.add_argument("--sets", type=int, default=10)
     parser.add_argument("--dpc", type=int, nargs="+", default=(5, 10, 20))
+    parser.add_argument("--max-real", type=int, help="training texts at most that are taken for a pool by: real")
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args()
     task, reporter = dilm.load_task(args.task), Reporter()
     ways = dict(way(one, args.run, list(args.dpc)) for one in args.ways)
     real, pool = args.run == REAL, args.run / "pool.parquet"
-    texts_of = "training texts" if real else content(pool)
+    texts_of = " ".join(("training texts", *([str(args.max_real)] if args.max_real else []))) if real else content(pool)
     folders = {
         name: made_of(args.output_dir / name, pool=texts_of, seed=config.seed, **dataclasses.asdict(config.pool))
         for name, config in ways.items()
     }
-    rows = real_rows(task) if real else pools.with_new_words(read_pool(pool), task)
+    rows = real_rows(task, args.max_real) if real else pools.with_new_words(read_pool(pool), task)
     limits = [config.pool.max_overlap for config in ways.values() if config.pool.max_overlap is not None]
     if limits:
         rows = pools.with_shared_words(rows, task, max(limits))
