@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from tokenizers.processors import TemplateProcessing
 
 from dilm.config import DistillConfig, PoolConfig
 from dilm.models.generator import Generator
@@ -26,7 +25,6 @@ from dilm.pool import (
     with_shared_words,
     write_block,
 )
-from dilm.run_folder import row_text
 
 
 def test_blocks_are_the_whole_pool_of_every_set_and_about_equally_long(task):
@@ -153,30 +151,6 @@ def test_joined_candidates_are_of_one_class_and_every_text_is_in_as_many_as_it_h
         assert sum(map(len, parts)) >= 2 * len(texts), "one of three rounds may repeat a candidate, hardly two"
     assert {line["nll"] for line in found if line["label"]} == {3.0}
     assert found == join_texts(rows, 3, 100, learner, seed=0) != join_texts(rows, 3, 100, learner, seed=1)
-
-
-def test_of_pairs_the_first_texts_are_joined_and_the_second_ones_in_the_same_order(learner):
-    rows = [row(f"a{i}", 1.0 + i) | {"text_pair": f"b{i}?"} for i in range(6)]
-    found = join_texts(rows, 2, 100, learner, seed=0)
-    assert len(found) > 3
-    for line in found:
-        first, second = line["text"].split(), line["text_pair"].split()
-        assert [word[1:-1] for word in first] == [word[1:-1] for word in second] and len(set(first)) == 2
-        assert all(word[0] == "a" and word[-1] == "." for word in first) and all(word[-1] == "?" for word in second)
-        assert line["nll"] == np.mean([1.0 + int(word[1:-1]) for word in first])
-    singles = [row("a0", 1.0) | {"text_pair": b} for b in ("x", "y")]
-    assert filled_up(singles[:1], singles, 2) == singles, "pairs that differ in the second text alone are different"
-
-
-@pytest.mark.parametrize("longest", [36, 40, 47])
-def test_no_joined_pair_is_longer_than_asked(learner, longest):
-    special = [(name, learner.tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
-    for pair in ("$A $B", "[CLS] $A [SEP] $B [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"):
-        learner.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(pair=pair, special_tokens=special)
-        rows = [row(f"good {i}", 1.0) | {"text_pair": f"{'so ' * (i % 3)}bad {i}!"} for i in range(40)]
-        joined = [line for line in join_texts(rows, 9, longest, learner, seed=0) if line["text"].count("good") > 1]
-        lengths = [len(ids["input_ids"]) for ids in learner.encode([row_text(line) for line in joined])]
-        assert lengths and max(lengths) <= longest
 
 
 def test_a_part_for_which_there_is_no_room_begins_the_next_candidate(learner):

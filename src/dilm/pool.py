@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,13 +190,11 @@ def long_text(task: Task, learner: Learner, share: float) -> int:
 def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int) -> Rows:
     """Candidates that say more, of `parts` texts of a class each; every text is in `parts` of them, in random company.
 
-    A candidate has fewer parts where the next one would make it longer than `longest` tokens of the learner. Of pairs
-    the first texts are joined and the second ones: two questions asked twice are asked twice, two things that follow
-    from two others follow from both.
+    A candidate has fewer parts where the next one would make it longer than `longest` tokens of the learner.
     """
     random = np.random.default_rng(seed)
-    lengths = _lengths_in_company([row_text(row) for row in rows], learner)
-    joined: dict[tuple[int, TextInput], dict[str, Any]] = {}
+    lengths = _lengths_in_company([row["text"] for row in rows], learner)
+    joined: dict[tuple[int, str], dict[str, Any]] = {}
     for label in sorted({row["label"] for row in rows}):
         members = np.array([place for place, row in enumerate(rows) if row["label"] == label])
         for _ in range(parts):
@@ -205,47 +203,37 @@ def join_texts(rows: Rows, parts: int, longest: int, learner: Learner, seed: int
                 room = longest - sum(lengths[i] for i in group)
                 if group and (place is None or len(group) == parts or lengths[place] > room):
                     row = _as_one([rows[i] for i in group])
-                    joined[label, row_text(row)] = row
+                    joined[label, row["text"]] = row
                     group = []
                 if place is not None:
                     group.append(place)
     return list(joined.values())
 
 
-def _lengths_in_company(texts: Sequence[TextInput], learner: Learner) -> list[int]:
-    """Tokens of each text such that a text joined of several has no more than the sum: each brings full stops and, for
-    some tokenizers, another reading after a space, and all have the control tokens of one text."""
-    if not texts:
-        return []
-    pairs = not isinstance(texts[0], str)
-    shared = learner.tokenizer.num_special_tokens_to_add(pair=pairs) // 2  # a text's, where the fewest, two, are joined
-    sentences = [_in_each(as_sentence, text) for text in texts]
-    spaced = [_in_each(lambda part: f" {part}", text) for text in sentences]
-    ways = [(texts, 0), (sentences, shared), (spaced, shared)]
+def _lengths_in_company(texts: Sequence[str], learner: Learner) -> list[int]:
+    """Tokens of each text such that a text joined of several has no more than the sum: each brings a full stop and, for
+    some tokenizers, another reading after a space, and all have the first and last token of one text."""
+    shared = learner.tokenizer.num_special_tokens_to_add() // 2  # a text's, where the fewest, two, are joined
+    sentences = [as_sentence(text) for text in texts]
+    ways = [(texts, 0), (sentences, shared), ([f" {sentence}" for sentence in sentences], shared)]
     counts = [[len(encoded["input_ids"]) - less for encoded in learner.encode(way)] for way, less in ways]
     return [max(lengths) for lengths in zip(*counts, strict=True)]
-
-
-def _in_each(change: Callable[[str], str], text: TextInput) -> TextInput:
-    """The text, or both of a pair, changed."""
-    return change(text) if isinstance(text, str) else (change(text[0]), change(text[1]))
 
 
 def _as_one(rows: Rows) -> dict[str, Any]:
     """Texts of one class as a text of several sentences, as fluent as they are on average; one alone stays as it is."""
     if len(rows) == 1:
         return rows[0]
-    sides = ("text",) if rows[0].get("text_pair") is None else ("text", "text_pair")
-    said = {side: " ".join(as_sentence(row[side]) for row in rows) for side in sides}
-    return rows[0] | said | {"nll": float(np.mean([row["nll"] for row in rows]))}
+    text = " ".join(as_sentence(row["text"]) for row in rows)
+    return rows[0] | {"text": text, "nll": float(np.mean([row["nll"] for row in rows]))}
 
 
 def filled_up(joined: Rows, singles: Rows, dpc: int) -> Rows:
     """The joined texts and, of a class that has fewer than `dpc` of them, as many single ones as are missing."""
-    found = {(row["label"], row_text(row)): row for row in joined}
+    found = {(row["label"], row["text"]): row for row in joined}
     counts = Counter(label for label, _ in found)
     for row in singles:
-        key = row["label"], row_text(row)
+        key = row["label"], row["text"]
         if counts[row["label"]] < dpc and key not in found:
             found[key] = row
             counts[row["label"]] += 1
@@ -312,7 +300,7 @@ def candidates_by_size(
     names, sizes = task.label_names, list(dict.fromkeys(sizes))
     apart = [max(sizes)] if config.pool.shared else sizes
     by_size = {dpc: candidates(rows, dpc, config, len(names)) for dpc in apart}
-    if config.pool.parts > 1:
+    if config.pool.parts > 1 and not task.has_pairs:
         by_size = _joined_by_size(by_size, config, task, learner, seed)
     for dpc, members in by_size.items():
         counts = np.bincount([row["label"] for row in members], minlength=len(names))
