@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, Lfm2Config, Lfm2ForCausalLM
+from conftest import tiny_gpt2
+from transformers import GPT2LMHeadModel, Lfm2Config, Lfm2ForCausalLM
 
 from dilm import InputError
 from dilm.config import RecipeConfig
@@ -181,9 +182,7 @@ def literal_scores(learner, prompt, text, names):
 
 def longer_gpt2(tokenizer, folder, positions=256):
     torch.manual_seed(0)
-    GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(tokenizer), n_positions=positions, n_embd=32, n_layer=2, n_head=2)
-    ).save_pretrained(folder)
+    tiny_gpt2(tokenizer, positions).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
