@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import tiny_gpt2
 from patience import PATIENCE, patience
+from transformers import PreTrainedTokenizerFast
 
 import dilm
 from dilm import InputError
@@ -366,6 +367,15 @@ def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, c
     assert {one.method for one in read_sets(files, dilm.load_task(csv))} == {"tdd", "tdd-text"}, "as the folder is read"
     with pytest.raises(InputError, match="leave --pool out"):
         dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])
+
+
+def test_embeddings_whose_words_could_not_be_told_apart_are_refused_before_the_work(
+    csv, hub_models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    with pytest.raises(InputError, match="does not tell which text a token is of"):
+        dilm.select(csv, method="tdd", dpc=1, sets=1, output_dir=tmp_path / "t", learner=hub_models[1], quiet=True)
+    assert not list((tmp_path / "t").glob("dpc_*"))
 
 
 def test_in_context_learning_goes_all_the_way_to_a_comparison(csv, coresets, tokenizer, tmp_path):

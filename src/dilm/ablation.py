@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no selection": {"pool": {"selection": "random", "tries": 1, **UNFILTERED}},
     "distribution matching": {"gradient_matching": {"objective": "distribution"}},
     "Gumbel softmax": {"gradient_matching": {"objective": "gumbel", "scope": "head"}},
-    "vanilla LM": {"gradient_matching": {"max_steps": 0}},
+    "no gradient matching": {"gradient_matching": {"max_steps": 0}},
 }
 """What each variant changes. Gradients through sampled tokens are those of the head, whatever the others match."""
 SHARED = ("stage_1", "stage_1_history.json", "full_data.json", "full_data.safetensors")

@@ -102,6 +102,7 @@ def select(
         device=device,
     )
     if method == TDD:
+        model.segments(texts[:1])  # raises here, not after the work, where the tokenizer cannot tell them
         _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
         return paths
     features, reference = pretrained_features(model, texts), None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from dilm import InputError
 from dilm.config import RecipeConfig
 from dilm.evaluation.coresets import real_sample, stored_set, write_coresets
 from dilm.evaluation.fine_tuning import FineTuning, full_data_steps, shuffled_batches, train_on_full_data
@@ -208,6 +209,19 @@ def test_learned_embeddings_are_taken_in_batches_as_texts_are(learner, tmp_path,
     FineTuning("f", learner, dataclasses.replace(CONFIG, batch_size=2)).fit(chosen, seed=0)
     assert [len(rows) for rows in seen] == [2, 2, 1] * 2
     assert sorted(chain(*seen[:3])) == sorted(chain(*seen[3:])) == list(range(5))
+
+
+def test_token_types_that_the_learner_does_not_know_are_refused(learner, tmp_path):
+    embeddings, labels = torch.zeros(2, 3, learner.word_embeddings().shape[1]), [0, 1]
+    path, tuned = tmp_path / "set.safetensors", FineTuning("finetune:tiny", learner, CONFIG)
+    chosen = TrainingSet("tdd", 1, 0, [("a", "b")] * 2, labels, embeddings=path)
+    for highest in (1, 2):
+        types = torch.tensor([[0, 0, highest]] * 2)
+        EmbeddedSet(embeddings, torch.ones(2, 3), torch.tensor(labels), types).save(path)
+        if highest == 1:
+            tuned.check(chosen)
+    with pytest.raises(InputError, match="has token types from 0 to 2, finetune:tiny knows 2"):
+        tuned.check(chosen)
 
 
 def test_fine_tuning_starts_fresh_every_time(task, learner):

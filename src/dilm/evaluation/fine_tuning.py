@@ -35,7 +35,7 @@ class FineTuning:
         return {"model": self.learner.fingerprint, **optimization(self.config)}
 
     def check(self, training_set: TrainingSet) -> None:
-        """InputError for learned embeddings of another width than the learner's."""
+        """InputError for learned embeddings of another width or with other token types than the learner's."""
         if training_set.embeddings is not None:
             learned, own = EmbeddedSet.load(training_set.embeddings), self.learner.word_embeddings()
             found = learned.embeddings.shape[2]
@@ -45,6 +45,12 @@ class FineTuning:
                 raise InputError(
                     f"{training_set.embeddings} holds embeddings of width {found}, {self.name} has {own.shape[1]}: "
                     "learned embeddings fit only the learner they were made with"
+                )
+            types, known = learned.token_types, getattr(self.learner.model.config, "type_vocab_size", None)
+            if types is not None and known is not None and not (0 <= int(types.min()) <= int(types.max()) < known):
+                raise InputError(
+                    f"{training_set.embeddings} has token types from {int(types.min())} to {int(types.max())}, "
+                    f"{self.name} knows {known}: learned embeddings fit only the learner they were made with"
                 )
 
     def predict(self, training_set: TrainingSet, held_out: HeldOut, seed: int) -> Int[np.ndarray, " m"]:

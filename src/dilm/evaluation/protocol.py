@@ -77,8 +77,8 @@ def check_runs(runs: Iterable[PlannedRun]) -> None:
 class Evaluator:
     """Trains learners on sets and tests them; what is tested is read once.
 
-    On another split than test the learners are drawn from other seeds: a set that was chosen for what a learner did on
-    dev is tested with learners that had no part in the choice, or their luck would count as the set's merit.
+    For another `split` than test the learners are drawn from other seeds: a set that was chosen for what a learner did
+    on dev is tested with learners that had no part in the choice, or their luck would count as the set's merit.
     """
 
     def __init__(self, task: Task, learners: Sequence[EvaluationLearner], config: RecipeConfig, split: str = "test"):
@@ -86,6 +86,8 @@ class Evaluator:
         self.held_out = held_out(task, split, config.max_texts)
         self._seeds = ("evaluation",) if split == "test" else ("evaluation", split)
         self._common = {"task": task.fingerprint, "split": split, "max_texts": config.max_texts}
+        if split != "test":
+            self._common["seeds"] = "of the split"
 
     def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
         """Every run: learner by learner, cheap ones first; then by seed and set, so that any beginning is balanced.

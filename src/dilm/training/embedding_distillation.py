@@ -61,7 +61,7 @@ class EmbeddedSet:
             learned = cls(**load_file(path))
             whole = learned.embeddings.ndim == 3 and learned.mask.shape == learned.embeddings.shape[:2]
             types = learned.token_types
-            whole &= types is None or types.shape == learned.mask.shape
+            whole &= types is None or (types.shape == learned.mask.shape and types.dtype == torch.long)
             if not whole or learned.labels.shape != learned.mask.shape[:1] or learned.labels.is_floating_point():
                 raise TypeError("its tensors do not fit together")
         except (OSError, TypeError, SafetensorError) as error:
