@@ -51,7 +51,13 @@ def main() -> None:
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
         facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}
         write_result(
-            path, {"task": task.name, "dev_texts": len(dev), **facts, "scores": scores_by_set(results["rows"])}
+            path,
+            {
+                "task": task.name,
+                "dev_texts": min(len(dev), args.max_texts),
+                **facts,
+                "scores": scores_by_set(results["rows"]),
+            },
         )
         for line in comparison["lines"]:
             figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"

@@ -94,8 +94,9 @@ def main() -> None:
     once, again = (measure(right[:2], [*names, tune], f"twice_{time_}") for time_ in (1, 2))
     figures["same_twice"] = [row["accuracy"] for row in once] == [row["accuracy"] for row in again]
     start = time.perf_counter()
-    measure([f"random={args.sets_of}"], names[:1], f"frozen_{time.time_ns()}")
+    frozen = measure([f"random={args.sets_of}"], names[:1], f"frozen_{time.time_ns()}")
     figures["seconds_with_frozen_features"] = time.perf_counter() - start
+    figures["runs_with_frozen_features"] = len(frozen)
     write_result(Path(__file__).parent / "results" / f"sanity_{task.name}.json", figures)
     for key, value in figures.items():
         print(f"{key}: {value}")
