@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py reviews --output-dir runs/ablation
 
-Fine-tunes on all sets, by the paper's recipe, and writes the comparison to benchmarks/results/ablation_TASK.json. Can
+Fine-tunes on the first sets, by the paper's recipe, and writes the comparison to benchmarks/results/ablation_TASK.json. Can
 be interrupted and called again.
 """
 
@@ -20,10 +20,12 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("--dpc", type=int, nargs="+", default=[10])
     parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--fine-tuned-sets", type=int, default=3)
     parser.add_argument("--learners", nargs="+", default=["probe", "tfidf", "finetune"])
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args()
-    evaluation = {"learners": args.learners, "fine_tuned_sets": args.sets, "max_steps": RecipeConfig().max_steps}
+    evaluation = {"learners": args.learners, "fine_tuned_sets": args.fine_tuned_sets}
+    evaluation["max_steps"] = RecipeConfig().max_steps
     settings = {"dpc": args.dpc, "sets": args.sets, "output_dir": str(args.output_dir)}
     comparison = dilm.ablate(args.task, **settings, evaluation=evaluation)
     name = dilm.load_task(args.task).name
