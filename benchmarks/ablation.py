@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py reviews --output-dir runs/ablation
 
-Fine-tunes on the first sets, by the paper's recipe, and writes the comparison to benchmarks/results/ablation_TASK.json. Can
-be interrupted and called again.
+Fine-tunes on the first sets, by the paper's recipe, and writes the comparison to
+benchmarks/results/ablation_TASK.json. Can be interrupted and called again.
 """
 
 import argparse
