@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/results/{ingredients,coresets}_*.json into docs/benchmarks.md, below its marker.
+"""Put the tables of benchmarks/results/{ablation,ingredients,coresets}_*.json into docs/benchmarks.md, below its mark.
 
 python benchmarks/make_tables.py
 """
@@ -45,6 +45,22 @@ def ingredients(lines: list[dict]) -> str:
     return "\n".join(table)
 
 
+def ablation(lines: list[dict]) -> str:
+    """Method x learner and DPC, in percent; marks where other than the whole method."""
+    cells = {(line["learner"], line["dpc"], line["method"]): line for line in lines if line["dpc"]}
+    columns, methods = (list(dict.fromkeys(key)) for key in (((k[0], k[1]) for k in cells), (k[2] for k in cells)))
+    methods.sort(key=lambda method: method != "dilm")
+    table = [
+        f"| variant | {' | '.join(f'{learner}, {dpc}' for learner, dpc in columns)} |",
+        "|---|" + "---:|" * len(columns),
+    ]
+    for method in methods:
+        found = [cells[*column, method] for column in columns]
+        values = [f"{100 * line['mean']:.1f} ± {100 * line['sd']:.1f}{_marks(line['p_corrected'])}" for line in found]
+        table.append(f"| {method} | {' | '.join(values)} |")
+    return "\n".join(table)
+
+
 def differences(pairs: list[dict]) -> str:
     """Our sets less their rivals, in points: method x DPC."""
     ours = sorted({pair[side] for pair in pairs for side in ("method", "other")} & OURS)
@@ -64,14 +80,21 @@ def differences(pairs: list[dict]) -> str:
 def _signed(pair: dict, own: str) -> str:
     """The difference with marks for its corrected p."""
     points = 100 * pair["difference"] * (1 if pair["method"] == own else -1)
-    p = pair["p_corrected"]
-    marks = "" if p is None or p >= 0.05 else " \\*\\*" if p < 0.01 else " \\*"
-    return f"{points:+.1f}{marks}"
+    return f"{points:+.1f}{_marks(pair['p_corrected'])}"
+
+
+def _marks(p: float | None) -> str:
+    return "" if p is None or p >= 0.05 else " \\*\\*" if p < 0.01 else " \\*"
 
 
 def main() -> None:
     page = ROOT.parent / "docs" / "benchmarks.md"
     parts = [page.read_text(encoding="utf-8").split(MARKER)[0] + MARKER]
+    for path in sorted((ROOT / "results").glob("ablation_*.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        head = f"### The parts of the method, on and off: {facts['task']}"
+        notes = f"{facts['test']}. Marks: other than the whole method. Made by {told(facts['source'])}."
+        parts.append(f"{head}\n\n{ablation(facts['lines'])}\n\n{notes}")
     for path in sorted((ROOT / "results").glob("ingredients_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         head = f"### What each ingredient of selection brings: {facts['task']}, dev texts"
