@@ -4,7 +4,8 @@
     loss on the class's rows of X, with respect to the learner's head
 
 Such sets are no texts and fit only the learner they were made with; the paper has them as an upper bound for what texts
-can teach it. Replacing every embedding by that of the nearest word gives texts again (TDD text), at the price of most of the gain.
+can teach it. Replacing every embedding by that of the nearest word gives texts again (TDD text), at the price of most
+of the gain.
 """
 
 from __future__ import annotations
