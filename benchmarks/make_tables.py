@@ -56,7 +56,9 @@ def ablation(lines: list[dict]) -> str:
     ]
     for method in methods:
         found = [cells[*column, method] for column in columns]
-        values = [f"{100 * line['mean']:.1f} ± {100 * line['sd']:.1f}{_marks(line.get('p_corrected'))}" for line in found]
+        values = [
+            f"{100 * line['mean']:.1f} ± {100 * line['sd']:.1f}{_marks(line.get('p_corrected'))}" for line in found
+        ]
         table.append(f"| {method} | {' | '.join(values)} |")
     return "\n".join(table)
 
