@@ -28,7 +28,7 @@ def main() -> None:
     evaluation["max_steps"] = RecipeConfig().max_steps
     settings = {"dpc": args.dpc, "sets": args.sets, "output_dir": str(args.output_dir)}
     comparison = dilm.ablate(args.task, **settings, evaluation=evaluation)
-    name = dilm.load_task(args.task).name
+    name = comparison["lines"][0]["task"]
     path = Path(__file__).parent / "results" / f"ablation_{name}.json"
     write_result(path, {"task": name, **{key: comparison[key] for key in ("metric", "against", "test", "lines")}})
     print(f"wrote {path}")

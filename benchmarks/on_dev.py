@@ -49,16 +49,9 @@ def main() -> None:
     if state.is_main_process:
         comparison = compare(results["rows"], metric=args.metric, against=next(iter(origins)))
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
-        facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-        write_result(
-            path,
-            {
-                "task": task.name,
-                "dev_texts": min(len(dev), args.max_texts),
-                **facts,
-                "scores": scores_by_set(results["rows"]),
-            },
-        )
+        facts = {"task": task.name, "dev_texts": min(len(dev), args.max_texts)}
+        facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
+        write_result(path, {**facts, "scores": scores_by_set(results["rows"])})
         for line in comparison["lines"]:
             figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"
             print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")

@@ -139,6 +139,7 @@ def test_damaged_embeddings_of_a_stranger_are_named(tmp_path):
     for bad in (
         {"mask": torch.ones(2, 4)},
         {"token_types": torch.ones(3)},
+        {"token_types": torch.ones(2, 3)},
         {"labels": torch.tensor([0.5, 1.0])},
         {"embeddings": torch.zeros(2)},
     ):

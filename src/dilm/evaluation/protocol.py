@@ -84,7 +84,7 @@ class Evaluator:
     def __init__(self, task: Task, learners: Sequence[EvaluationLearner], config: RecipeConfig, split: str = "test"):
         self.task, self.learners, self.config = task, learners, config
         self.held_out = held_out(task, split, config.max_texts)
-        self._seeds = ("evaluation",) if split == "test" else ("evaluation", split)
+        self._seed_names = ("evaluation",) if split == "test" else ("evaluation", split)
         self._common = {"task": task.fingerprint, "split": split, "max_texts": config.max_texts}
         if split != "test":
             self._common["seeds"] = "of the split"
@@ -125,7 +125,7 @@ class Evaluator:
     def run(self, planned: Sequence[PlannedRun]) -> Iterator[Row]:
         """Train, test, yield a row for each."""
         for run in planned:
-            seed = derived_seed(*self._seeds, run.seed)
+            seed = derived_seed(*self._seed_names, run.seed)
             train_and_test = self._on_full_data if run.training_set.method == FULL else type(run.learner).predict
             yield self.row(run, train_and_test(run.learner, run.training_set, self.held_out, seed))
 
