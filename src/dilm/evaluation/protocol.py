@@ -87,7 +87,7 @@ class Evaluator:
         self._seed_names = ("evaluation",) if split == "test" else ("evaluation", split)
         self._common = {"task": task.fingerprint, "split": split, "max_texts": config.max_texts}
         if split != "test":
-            self._common["seeds"] = "of the split"
+            self._common["seeds"] = "of the split"  # tells rows from those of before; rows on test are what they were
 
     def plan(self, sets: Sequence[TrainingSet], fine_tuned_sets: int | None = None) -> list[PlannedRun]:
         """Every run: learner by learner, cheap ones first; then by seed and set, so that any beginning is balanced.

@@ -91,8 +91,8 @@ def distill_embeddings(
         learners.move_to(step)
         random = np.random.default_rng(derived_seed(seed, "teacher set", step))
         embeddings.grad = torch.zeros_like(embeddings)
-        for c, rows in enumerate(targets == c for c in range(learner.num_classes)):
-            # One by one: the loss is their mean, so memory need not grow with them.
+        for c in range(learner.num_classes):  # one by one: the loss is their mean, so memory need not grow with them
+            rows = targets == c
             batch, own_targets = learned.batch(rows, learner.device)
             own = batch["inputs_embeds"].requires_grad_()
             loss = torch.nn.functional.cross_entropy(learner.model(**batch).logits.float(), own_targets)
