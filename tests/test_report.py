@@ -93,6 +93,8 @@ def test_all_renderings_tell_the_same_figures(run, page):
         assert np.mean(line["set_means"]) == pytest.approx(line["mean"])
         assert len(line["set_means"]) == line["sets"]
         assert cell_text(line) in page and cell_text(line) in markdown
+    counts = [facts["diagnostics"][group]["texts"] for group in ("pool", "distilled", "real")]
+    assert f"| texts | {' | '.join(f'{count:,}' for count in counts)} |" in markdown
     for row in facts["texts"]["positive"]:
         assert row["shared_words"] <= row["words"] + 5 and 0 <= row["char_similarity"] <= 1
         assert f'data-value="{row["char_similarity"]}"' in page

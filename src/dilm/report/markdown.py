@@ -98,7 +98,8 @@ def _overlap(facts: Facts) -> list[str]:
 def _diagnostics(diagnostics: Facts) -> str:
     groups = ("pool", "distilled", "real")
     rows = [
-        [key.replace("_", " "), *(f"{diagnostics[group][key]:.3f}" for group in groups)] for key in diagnostics["real"]
+        [key.replace("_", " "), *(f"{diagnostics[group][key]:{',' if key == 'texts' else '.3f'}}" for group in groups)]
+        for key in diagnostics["real"]
     ]
     rows.append(["class confirmed", f"{diagnostics['agreement']:.3f}", "", f"{diagnostics['real_agreement']:.3f}"])
     return markdown_table(["", "pool", "distilled, set 0", "real, held out"], rows)
