@@ -79,11 +79,15 @@ def main() -> None:
     first = next(iter(ways.values()))
     learner = Workspace(task, first, args.run, Reporter(quiet=True)).learner()
     texts, labels = real_sample(task, max(args.dpc), derived_seed(first.seed, "coresets"))
-    reference = Reference(pretrained_features(learner, texts), labels)
+    references = {
+        depth: Reference(pretrained_features(learner, texts, depth), labels)
+        for depth in {config.pool.depth for config in ways.values()}
+    }
     learner.reinitialize(0)
     for name, config in ways.items():
         folder = folders[name]
         todo = [(n, d) for n in range(args.sets) for d in args.dpc if not set_path(folder, d, n).exists()]
+        reference = references[config.pool.depth]
         writing = pools.write_selected(folder, rows, todo, config, task, learner, reference)
         for _ in reporter.track(writing, f"selection, {name}", len(todo)):
             pass

@@ -84,6 +84,7 @@ def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
         ("top_p: 1.5", "at most 1"),
         ("pool: {fluent_share: 1.5}", "at most 1"),
         ("pool: {longest: 1.1}", "at most 1"),
+        ("pool: {depth: 1.1}", "at most 1"),
         ("top_p: .nan", "above 0 and finite"),
         ("dpc: []", "at least one size"),
         ("dpc: [5, 5]", "names something twice"),

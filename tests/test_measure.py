@@ -69,6 +69,10 @@ def test_select_adds_what_is_missing_and_refuses_another_folder(csv, coresets, h
     paths[3].unlink()
     with pytest.raises(InputError, match="method: random there, kernel now"):
         dilm.select(csv, method="kernel", output_dir=coresets / "random", **common)
+    with pytest.raises(InputError, match=r"depth: 1\.0 there, 0\.5 now"):
+        dilm.select(csv, method="random", depth=0.5, output_dir=coresets / "random", **common)
+    with pytest.raises(InputError, match="'depth' must be at most 1; found 2"):
+        dilm.select(csv, method="random", depth=2, output_dir=tmp_path / "deep", **common)
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="holds no selection"):
         dilm.select(csv, method="kernel", output_dir=tmp_path, **common)

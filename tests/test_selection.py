@@ -119,10 +119,23 @@ def test_kernel_chooses_the_same_whatever_share_of_the_reference_a_class_has():
     assert (METHODS["kernel"](features, labels, 3, 0, few) == METHODS["kernel"](features, labels, 3, 0, many)).all()
 
 
+def test_kernel_chooses_the_same_wherever_features_lie_and_however_large_they_are():
+    random = np.random.default_rng(3)
+    features, labels = random.normal(size=(80, 5)), np.arange(80) % 2
+    reference = Reference(random.normal(size=(50, 5)) + 0.5, np.sort(np.arange(50) % 3 % 2))
+    chosen = METHODS["kernel"](features, labels, 4, 0, reference)
+    moved = Reference(3 * reference.features + 7, reference.labels)
+    assert (METHODS["kernel"](3 * features + 7, labels, 4, 0, moved) == chosen).all()
+    one = np.ones_like(features)  # of texts that are all alike any will do
+    assert len(METHODS["kernel"](one, labels, 4, 0)) == 8
+
+
 def test_no_swap_of_one_text_improves_what_kernel_chooses():
     random = np.random.default_rng(1)
     features, labels = random.normal(size=(16, 3)), np.arange(16) % 2
     chosen = METHODS["kernel"](features, labels, 2, 0).tolist()
+    features -= features.mean(0)  # classes are equally large
+    features /= np.sqrt((features**2).sum(1).mean())
     reference = Reference(features, labels)
     best = ridge_loss(features, labels, chosen, reference, 2)
     pools = np.random.default_rng(0)  # the halves that the seed draws

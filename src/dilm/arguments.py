@@ -135,6 +135,8 @@ class SelectArguments:
     """A run's pool.parquet: select from it instead of from the training texts."""
     keep: Literal["all", "on-label"] = "on-label"
     """Of a pool: all texts, or those to which the full-data classifier gives the asked class."""
+    depth: float = 1.0
+    """Share of the encoder's layers after which its features are read; 1: after the last."""
     tdd_steps: int = 300
     """Steps of embedding-level distillation per set (method tdd)."""
     max_length: int = 128

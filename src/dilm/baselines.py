@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import pool as pools
-from .config import GradientMatchingConfig
+from .config import GradientMatchingConfig, check_numbers
 from .durable import write_text
 from .errors import InputError
 from .evaluation.coresets import real_sample, write_coresets
@@ -45,6 +45,7 @@ def select(
     learner: str = "offline",
     pool: str | Path | None = None,
     keep: str = "on-label",
+    depth: float = 1.0,
     max_length: int = 128,
     bf16: bool | None = None,
     tdd_steps: int = 300,
@@ -53,7 +54,8 @@ def select(
 ) -> list[Path]:
     """Select `sets` sets of every size and write them as OUTPUT_DIR/dpc_K/dataset_N.jsonl; returns the paths.
 
-    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features. Or `tdd`, which
+    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features, those after
+    `depth` of its layers (the last ones tell least of some tasks). Or `tdd`, which
     learns word embeddings for this learner by gradient matching (`tdd_steps` steps a set): its jsonl holds the
     nearest words (`dilm evaluate` calls that tdd-text), the safetensors file beside it the embeddings (tdd).
     pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
@@ -64,6 +66,7 @@ def select(
     """
     if method != TDD:
         check_method(method)
+    check_numbers({"depth": depth})
     check_model(resolve(learner), "learner", lambda _: True)
     sizes = (dpc,) if isinstance(dpc, int) else tuple(dpc)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
@@ -71,6 +74,8 @@ def select(
         check_dpc(loaded, size)
     if method == TDD and pool is not None:
         raise InputError("tdd starts at real texts; leave --pool out")
+    if method == TDD and depth != 1:
+        raise InputError("tdd compares no features; leave --depth out")
     reporter, folder = Reporter(quiet), Path(output_dir)
     for note in loaded.notes:
         reporter.say(f"  {note}")
@@ -82,6 +87,7 @@ def select(
         name = loaded.label_names[int(counts.argmin())]
         raise InputError(f"class '{name}' has {counts.min()} texts to choose from, {max(sizes)} are asked for")
     settings = {"method": method, "task": loaded.source, "learner": learner, "max_length": max_length, "seed": seed}
+    settings["depth"] = depth
     settings |= {"task_fingerprint": loaded.fingerprint}
     if method == TDD:
         settings["tdd_steps"] = tdd_steps
@@ -105,9 +111,9 @@ def select(
         model.segments(texts[:1])  # raises here, not after the work, where the tokenizer cannot tell them
         _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
         return paths
-    features, reference = pretrained_features(model, texts), None
+    features, reference = pretrained_features(model, texts, depth), None
     if pool is not None:
-        reference = Reference(pretrained_features(model, real_texts), real_labels)
+        reference = Reference(pretrained_features(model, real_texts, depth), real_labels)
     names = loaded.label_names
     writing = write_coresets(folder, method, missing, texts, labels, features, names, seed, reference)
     for _ in reporter.track(writing, f"selection, {method}", len(missing)):
@@ -164,6 +170,7 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
                 return
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+    there = {"depth": 1.0} | there  # what there was before it could be set
     differing = [key for key in settings if there.get(key) != settings[key]]
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)

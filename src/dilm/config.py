@@ -112,6 +112,8 @@ class PoolConfig:
     """Texts written per class and set, for each unit of DPC."""
     selection: str = "k-centers"
     """Method by which texts are selected; see dilm select."""
+    depth: float = 1.0
+    """Share of the learner's layers after which texts are compared in selection; 1: what the last one makes of them."""
     shared: bool = False
     """Whether the pools of all sets are one, from which each set is selected (by most methods from a random half)."""
     tries: int = 1
@@ -369,5 +371,5 @@ def check_numbers(values: dict[str, Any]) -> None:
                 raise InputError(f"'{key}' must be below 2^63; found a number of {len(str(number))} digits")
             if name.endswith("max_length") and number < 8:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
-            if name in {"top_p", "fluent_share", "longest"} and number > 1:
+            if name in {"top_p", "fluent_share", "longest", "depth"} and number > 1:
                 raise InputError(f"'{key}' must be at most 1; found {number}")

@@ -314,7 +314,7 @@ def candidates_by_size(
                 f"--pool.texts-per-dpc{'' if limit is None else ', or a larger --max-overlap'}"
             )
     all_rows = {id(row): row for members in by_size.values() for row in members}
-    features = learner.features([row_text(row) for row in all_rows.values()])
+    features = learner.features([row_text(row) for row in all_rows.values()], depth=config.pool.depth)
     places = {key: place for place, key in enumerate(all_rows)}
     found = {dpc: Candidates(own, features[[places[id(row)] for row in own]]) for dpc, own in by_size.items()}
     return {dpc: found[max(sizes) if config.pool.shared else dpc] for dpc in sizes}

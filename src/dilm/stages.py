@@ -50,6 +50,7 @@ def rehearse(work: Workspace, learner: Learner) -> None:
     """Let both models do once what they are needed for; InputError if one cannot, before any training."""
     config = work.config
     learner.head_view(work.task.texts("train", range(2)))
+    learner.features(work.task.texts("train", range(2)), depth=config.pool.depth)
     for group in (config.language_modeling, config.gradient_matching, config.evaluation):
         _, scheduler = make_optimizer([torch.nn.Parameter(torch.zeros(1))], group, max_steps=2)
         scheduler.optimizer.step()
@@ -251,7 +252,7 @@ def select_sets(work: Workspace, rows: pools.Rows, learner: Learner) -> None:
     reference = None
     if config.pool.selection not in LOOK_AT_CANDIDATES_ALONE:
         texts, labels = real_sample(work.task, max(config.dpc), work.seed("coresets"))
-        reference = Reference(pretrained_features(learner, texts), labels)
+        reference = Reference(pretrained_features(learner, texts, config.pool.depth), labels)
     learner.reinitialize(config.seed)
     writing = pools.write_selected(folder, rows, todo, config, work.task, learner, reference)
     with work.timed("selection"):

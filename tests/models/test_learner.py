@@ -126,6 +126,24 @@ def test_features_are_the_mean_over_own_tokens_of_unit_length(learner, texts):
     assert features.dtype == np.float32 and np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
 
+def test_features_after_a_share_of_the_layers(any_learner, texts):
+    encoded = any_learner.encode(texts[:1])[0]
+    batch = {key: torch.tensor([value]) for key, value in encoded.items()}
+    layers = any_learner.encoder(**batch, output_hidden_states=True).hidden_states
+    for depth, layer in ((1.0, 2), (0.67, 1), (0.5, 1), (0.1, 0)):
+        hidden = layers[layer][0].detach().mean(0)
+        features = any_learner.features(texts[:5], batch_size=2, depth=depth)
+        assert np.allclose(features[0], (hidden / hidden.norm()).numpy(), atol=1e-5), depth
+
+
+def test_an_encoder_that_does_not_show_its_layers_is_refused(learner, texts, monkeypatch):
+    forward = learner.encoder.forward
+    monkeypatch.setattr(learner.encoder, "forward", lambda output_hidden_states=False, **inputs: forward(**inputs))
+    assert len(learner.features(texts[:3])) == 3
+    with pytest.raises(InputError, match="at 1"):
+        learner.features(texts[:3], depth=0.5)
+
+
 def test_texts_are_read_in_batches_of_bounded_tokens_however_long_they_are(learner, monkeypatch):
     texts = ["short", "a much longer text " * 8, "another long text " * 9, "short too", "of middle length " * 3]
     whole, sizes = learner.features(texts), []
@@ -256,11 +274,14 @@ def test_features_are_cached_by_content_and_the_cache_is_bounded(learner, texts,
     monkeypatch.undo()
     monkeypatch.setenv("DILM_CACHE", str(tmp_path))
     assert not np.array_equal(pretrained_features(learner, texts[1:7]), first)
+    middle = pretrained_features(learner, texts[:6], depth=0.5)
+    assert np.array_equal(middle, learner.features(texts[:6], depth=0.5)) and not np.array_equal(middle, first)
+    assert np.array_equal(pretrained_features(learner, texts[:6]), first)
     learner.max_length = 5
     del learner.fingerprint  # another length is another content
     assert not np.array_equal(pretrained_features(learner, texts[:6]), first)
     files = list((tmp_path / "features").iterdir())
-    assert len(files) == 3 and all(file.suffix == ".npy" for file in files)
+    assert len(files) == 4 and all(file.suffix == ".npy" for file in files)
     files[0].write_bytes(b"damaged")
     for start in range(8):
         monkeypatch.setattr(feature_cache, "MAX_BYTES", 2000)

@@ -28,18 +28,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DILM_CACHE") or user_cache_path("dilm")) / "features"
 
 
-def pretrained_features(learner: Learner, texts: Sequence[TextInput]) -> Float[np.ndarray, "n d"]:
+def pretrained_features(learner: Learner, texts: Sequence[TextInput], depth: float = 1.0) -> Float[np.ndarray, "n d"]:
     """`Learner.features` of the pretrained encoder, whatever the learner is now: from the cache, or computed and kept.
 
     Where it has to compute, it leaves the learner with a fresh head.
     """
-    path = cache_folder() / f"{learner.fingerprint}-{fingerprint(texts)}.npy"
+    layer = "" if depth == 1 else f"-{depth}"
+    path = cache_folder() / f"{learner.fingerprint}-{fingerprint(texts)}{layer}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: computed anew
         features = np.load(path, allow_pickle=False)
         os.utime(path)
         return features
     learner.reinitialize(0)
-    features = learner.features(texts)
+    features = learner.features(texts, depth=depth)
     if features.nbytes <= MAX_BYTES:
         with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
             _keep(path, features)

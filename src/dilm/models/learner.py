@@ -237,18 +237,35 @@ class Learner:
                     yield [start + i for i in batch[run]], self.collate([encoded[i] for i in batch[run]])
 
     @torch.inference_mode()
-    def features(self, texts: Sequence[TextInput], batch_size: int = 128) -> Float[np.ndarray, "n d"]:
-        """Mean of the last hidden states over each text's tokens, of unit length: for selection and probing."""
+    def features(
+        self, texts: Sequence[TextInput], batch_size: int = 128, depth: float = 1.0
+    ) -> Float[np.ndarray, "n d"]:
+        """Mean of the hidden states over each text's tokens, of unit length: for selection and probing.
+
+        depth: the share of the encoder's layers after which they are read. Raises InputError for less than 1 where the
+        encoder does not tell one state a token after every layer.
+        """
         features: np.ndarray | None = None
         for rows, batch in self.padded_batches(texts, batch_size):
             with autocast(self.device, self.bf16):
-                hidden = self.encoder(**batch)[0].float()
+                hidden = self._hidden(batch, depth).float()
             mask = batch["attention_mask"][..., None]
             pooled = nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
             if features is None:
                 features = np.empty((len(texts), pooled.shape[1]), dtype=np.float32)
             features[rows] = pooled.cpu().numpy()
         return np.empty((0, 0), np.float32) if features is None else features
+
+    def _hidden(self, batch: dict[str, Tensor], depth: float) -> Float[Tensor, "n t d"]:
+        """The hidden states after this share of the encoder's layers."""
+        if depth == 1:
+            return self.encoder(**batch)[0]
+        layers = getattr(self.encoder(**batch, output_hidden_states=True), "hidden_states", None)
+        hidden = layers[round(depth * (len(layers) - 1))] if layers else None
+        if hidden is None or hidden.shape[:2] != batch["attention_mask"].shape:
+            kind = type(self.model).__name__
+            raise InputError(f"{kind} does not show the states of its layers; leave --depth (--pool.depth) at 1")
+        return hidden
 
     @torch.no_grad()
     def head_view(self, texts: Sequence[TextInput] | Encoded, batch_size: int = 128) -> HeadView:
