@@ -364,6 +364,21 @@ def test_models_are_rehearsed_before_any_training(task, hub_models, tmp_path):
     assert tiny_run(task, hub_models, tmp_path / "a").datasets  # the folder is not blocked by the failed start
 
 
+def test_selection_looks_at_the_layer_that_is_asked_for(task, hub_models, tmp_path, monkeypatch):
+    monkeypatch.setenv("DILM_CACHE", str(tmp_path / "cache"))
+    features, read = dilm.Learner.features, []
+
+    def seen(self, texts, batch_size=128, depth=1.0):
+        read.append((len(texts), depth))
+        return features(self, texts, batch_size, depth)
+
+    monkeypatch.setattr(dilm.Learner, "features", seen)
+    tiny_run(task, hub_models, tmp_path / "run", pool={"depth": 0.5, "selection": "kernel"})
+    middle = [count for count, depth in read if depth == 0.5]
+    assert read[0] == (2, 0.5), "rehearsed before any training"
+    assert max(middle) >= 100 and len(middle) >= 3, "candidates and the real texts that they are to stand for"
+
+
 def test_an_offline_generator_without_its_package_is_told_before_anything_is_written(
     task, hub_models, tmp_path, monkeypatch
 ):

@@ -20,10 +20,14 @@ import dilm
 from dilm import InputError
 from dilm.cli import main
 from dilm.config import RecipeConfig
+from dilm.evaluation.coresets import real_sample
 from dilm.evaluation.statistics import row_key
 from dilm.evaluation.store import RowStore
 from dilm.evaluation.training_sets import read_sets
+from dilm.models.compute import derived_seed
 from dilm.reviews import generate
+from dilm.run_folder import read_set
+from dilm.selection import METHODS, Reference, standardised
 from dilm.spread import RENDEZVOUS
 
 RECIPE = RecipeConfig(max_steps=2, seeds=2, max_texts=40, full_data_steps=2)
@@ -371,6 +375,18 @@ def test_learned_embeddings_and_their_nearest_words(csv, hub_models, tmp_path, c
     assert {one.method for one in read_sets(files, dilm.load_task(csv))} == {"tdd", "tdd-text"}, "as the folder is read"
     with pytest.raises(InputError, match="leave --pool out"):
         dilm.select(csv, method="tdd", pool=csv, output_dir=tmp_path / "x", learner=hub_models[1])
+
+
+def test_select_compares_texts_at_the_depth_that_is_asked_for(csv, hub_models, tmp_path):
+    task, common = dilm.load_task(csv), {"learner": hub_models[1], "quiet": True, "bf16": False}
+    paths = dilm.select(csv, method="kernel", depth=0.5, dpc=2, sets=1, output_dir=tmp_path / "kernel", **common)
+    texts, labels = real_sample(task, 2, 0)
+    features = dilm.Learner.from_pretrained(hub_models[1], 2).features(texts, depth=0.5)
+    features, reference = standardised(features, Reference(features, labels))
+    chosen = METHODS["kernel"](features, labels, 2, derived_seed(0, "kernel", 0), reference)
+    assert read_set(paths[0])[0] == [texts[i] for i in chosen]
+    with pytest.raises(InputError, match="leave --depth out"):
+        dilm.select(csv, method="tdd", depth=0.5, output_dir=tmp_path / "tdd", **common)
 
 
 def test_embeddings_whose_words_could_not_be_told_apart_are_refused_before_the_work(

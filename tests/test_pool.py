@@ -25,6 +25,7 @@ from dilm.pool import (
     with_shared_words,
     write_block,
 )
+from dilm.selection import METHODS, Reference, standardised
 
 
 def test_blocks_are_the_whole_pool_of_every_set_and_about_equally_long(task):
@@ -227,3 +228,16 @@ def test_a_shared_pool_offers_every_size_the_texts_of_all_sets(task, learner):
         )
     assert len({line["set"] for seed in range(9) for line in choose(found[3], 3, settings, seed)}) == 3
     assert choose(found[3], 3, settings, 0) != choose(found[3], 3, settings, 1), "sets differ by seed"
+
+
+def test_texts_are_compared_at_the_depth_that_is_asked_for(task, learner):
+    rows = [row(f"text {label} {i}", float(i), label, seen=label) for label in (0, 1) for i in range(30)]
+    texts, labels = [line["text"] for line in rows], np.array([line["label"] for line in rows])
+    real = Reference(learner.features(task.texts("train", range(40)), depth=0.5), task.labels("train")[:40])
+    settings = config(depth=0.5, selection="kernel", shared=True)
+    found = candidates_by_size(rows, [3], settings, task, learner, seed=0)[3]
+    np.testing.assert_allclose(found.features, learner.features(texts, depth=0.5), atol=1e-5)
+    for reference in (None, real):
+        features, stands_for = standardised(found.features, reference or Reference(found.features, labels))
+        expected = METHODS["kernel"](features, labels, 3, 0, stands_for)
+        assert [line["text"] for line in choose(found, 3, settings, 0, reference)] == [texts[i] for i in expected]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from dilm import InputError
-from dilm.selection import METHODS, Reference
+from dilm.selection import METHODS, Reference, standardised
 from dilm.selection.base import random_half
 from dilm.selection.clustering import cluster, nearest_to_centers
 from dilm.selection.kernel import RIDGE, RidgeSearch
@@ -119,23 +119,22 @@ def test_kernel_chooses_the_same_whatever_share_of_the_reference_a_class_has():
     assert (METHODS["kernel"](features, labels, 3, 0, few) == METHODS["kernel"](features, labels, 3, 0, many)).all()
 
 
-def test_kernel_chooses_the_same_wherever_features_lie_and_however_large_they_are():
+def test_standardised_features_are_the_same_wherever_they_lie_and_however_large_they_are():
     random = np.random.default_rng(3)
-    features, labels = random.normal(size=(80, 5)), np.arange(80) % 2
-    reference = Reference(random.normal(size=(50, 5)) + 0.5, np.sort(np.arange(50) % 3 % 2))
-    chosen = METHODS["kernel"](features, labels, 4, 0, reference)
-    moved = Reference(3 * reference.features + 7, reference.labels)
-    assert (METHODS["kernel"](3 * features + 7, labels, 4, 0, moved) == chosen).all()
-    one = np.ones_like(features)  # of texts that are all alike any will do
-    assert len(METHODS["kernel"](one, labels, 4, 0)) == 8
+    features, real, labels = random.normal(size=(8, 5)), random.normal(size=(50, 5)) + 0.5, np.arange(50) % 5 // 4
+    ours, reference = standardised(features, Reference(real, labels))
+    weights = 0.5 / np.bincount(labels)[labels]  # classes count alike
+    assert np.allclose(weights @ reference.features, 0) and np.isclose(weights @ (reference.features**2).sum(1), 1)
+    moved, _ = standardised(3 * features + 7, Reference(3 * real + 7, labels))
+    assert np.allclose(moved, ours)
+    alike = standardised(np.ones((3, 5)), Reference(np.ones((4, 5)), np.arange(4) % 2))[0]
+    assert (alike == 0).all(), "of texts that are all alike"
 
 
 def test_no_swap_of_one_text_improves_what_kernel_chooses():
     random = np.random.default_rng(1)
     features, labels = random.normal(size=(16, 3)), np.arange(16) % 2
     chosen = METHODS["kernel"](features, labels, 2, 0).tolist()
-    features -= features.mean(0)  # classes are equally large
-    features /= np.sqrt((features**2).sum(1).mean())
     reference = Reference(features, labels)
     best = ridge_loss(features, labels, chosen, reference, 2)
     pools = np.random.default_rng(0)  # the halves that the seed draws

@@ -25,7 +25,7 @@ from .models.loading import check_model
 from .models.offline import resolve
 from .progress import Reporter
 from .run_folder import as_yaml, check_links, read_pool, read_record, row_text, set_path, versions, write_set
-from .selection import Reference, check_method
+from .selection import Reference, check_method, standardised
 from .task import Task, TextInput, check_dpc, load_task
 from .training.embedding_distillation import EmbeddedSet, distill_embeddings, nearest_texts, starting_texts
 from .training.learners import PooledLearners
@@ -55,7 +55,7 @@ def select(
     """Select `sets` sets of every size and write them as OUTPUT_DIR/dpc_K/dataset_N.jsonl; returns the paths.
 
     method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features, those after
-    `depth` of its layers (the last ones tell least of some tasks). Or `tdd`, which
+    `depth` of its layers. Or `tdd`, which
     learns word embeddings for this learner by gradient matching (`tdd_steps` steps a set): its jsonl holds the
     nearest words (`dilm evaluate` calls that tdd-text), the safetensors file beside it the embeddings (tdd).
     pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
@@ -114,6 +114,8 @@ def select(
     features, reference = pretrained_features(model, texts, depth), None
     if pool is not None:
         reference = Reference(pretrained_features(model, real_texts, depth), real_labels)
+    if depth < 1:
+        features, reference = standardised(features, reference or Reference(features, labels))
     names = loaded.label_names
     writing = write_coresets(folder, method, missing, texts, labels, features, names, seed, reference)
     for _ in reporter.track(writing, f"selection, {method}", len(missing)):

@@ -19,7 +19,7 @@ from .models.generator import Generator, TokenSampler
 from .models.learner import Learner
 from .overlap import WORD, new_words, shared_runs, training_blocks
 from .run_folder import row_text, set_path, text_row, write_set
-from .selection import METHODS, Reference
+from .selection import METHODS, Reference, standardised
 from .task import Task, TextInput
 
 Rows = list[dict[str, Any]]
@@ -285,8 +285,10 @@ class Candidates(NamedTuple):
 
 def choose(found: Candidates, dpc: int, config: DistillConfig, seed: int, reference: Reference | None = None) -> Rows:
     """One set: `dpc` rows of every class, by the method of the configuration."""
-    labels = np.array([row["label"] for row in found.rows], np.int64)
-    places: list[int] = METHODS[config.pool.selection](found.features, labels, dpc, seed, reference).tolist()
+    features, labels = found.features, np.array([row["label"] for row in found.rows], np.int64)
+    if config.pool.depth < 1:
+        features, reference = standardised(features, reference or Reference(features, labels))
+    places: list[int] = METHODS[config.pool.selection](features, labels, dpc, seed, reference).tolist()
     return [found.rows[i] for i in places]
 
 

@@ -113,6 +113,8 @@ def test_words_alone_tell_reviews_apart(task, learner):
     assert accuracy(TfIdf(), real_set(task, 150), test) > 0.7
     network = Scratch("scratch:x", learner, RecipeConfig(max_steps=120))
     assert accuracy(network, real_set(task, 150), test) > 0.65
+    for rate in (1e-4, 0.1):  # the recipe's dial reaches it
+        assert Scratch("scratch:x", learner, RecipeConfig(learning_rate=rate)).recipe["learning_rate"] == 10 * rate
 
 
 def test_tfidf_compares_the_two_texts_of_a_pair():

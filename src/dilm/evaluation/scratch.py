@@ -18,8 +18,8 @@ from ..models.learner import Batch, Learner
 from .fine_tuning import optimization, shuffled_batches
 from .training_sets import HeldOut, TrainingSet
 
-LEARNING_RATE = 10
-"""Times the recipe's rate: nothing here is pretrained but the embeddings, which stay as they are."""
+RATE_FACTOR = 10
+"""Of the learning rate, times the recipe's: nothing here is pretrained but the embeddings, which stay as they are."""
 FILTERS = 32
 """Of each window size: enough for a few dozen texts, and a run takes half a second."""
 
@@ -82,7 +82,7 @@ class Scratch:
 
     def __init__(self, name: str, learner: Learner, config: OptimizationConfig):
         self.name, self.learner = name, learner
-        self.config = dataclasses.replace(config, learning_rate=LEARNING_RATE * config.learning_rate)
+        self.config = dataclasses.replace(config, learning_rate=RATE_FACTOR * config.learning_rate)
         self._read: WeakKeyDictionary[HeldOut, list[tuple[list[int], Tensor, Groups]]] = WeakKeyDictionary()
         words = learner.word_embeddings()
         self._words: Float[Tensor, "v d"] = words / words.std()

@@ -1,7 +1,7 @@
 """Selection methods, all with one signature: (features [n, d], labels [n], k, seed) -> places [classes * k]."""
 
 from ..errors import InputError, suggest
-from .base import Reference, Selector
+from .base import Reference, Selector, standardised
 from .coverage import greedy_k_center, herding, k_centers, random
 from .kernel import kernel
 from .learned import gradient_match, loss_rank
@@ -26,4 +26,4 @@ def check_method(name: str) -> None:
         raise InputError(f"no method '{name}'{suggest(name, METHODS)}; methods: {', '.join(METHODS)}")
 
 
-__all__ = ["LOOK_AT_CANDIDATES_ALONE", "METHODS", "Reference", "Selector", "check_method"]
+__all__ = ["LOOK_AT_CANDIDATES_ALONE", "METHODS", "Reference", "Selector", "check_method", "standardised"]

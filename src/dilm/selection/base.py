@@ -57,6 +57,20 @@ def random_half(count: int, k: int, seed: int) -> Int[np.ndarray, " h"]:
     return np.sort(np.random.default_rng(seed).permutation(count)[: max(k, (count + 1) // 2)])
 
 
+def standardised(
+    features: Float[np.ndarray, "n d"], reference: Reference
+) -> tuple[Float[np.ndarray, "n d"], Reference]:
+    """Features less the reference's mean, in units of its spread: its squared length is 1 on average. Both means are over
+    classes, however many texts each has.
+
+    For the middle layers of an encoder: more than half of what they tell is the same for all texts.
+    """
+    classes = [reference.features[reference.labels == label] for label in np.unique(reference.labels)]
+    center = np.mean([members.mean(0) for members in classes], axis=0)
+    spread = np.sqrt(np.mean([((members - center) ** 2).sum(1).mean() for members in classes])) or 1.0
+    return (features - center) / spread, Reference((reference.features - center) / spread, reference.labels)
+
+
 def with_bias(features: np.ndarray) -> Float[np.ndarray, "n d+1"]:
     """Features with a constant 1 beside them, in double precision."""
     return np.hstack([features, np.ones((len(features), 1))]).astype(np.float64, copy=False)

@@ -5,10 +5,8 @@ With chosen features P [k, d], one-hot labels B [k, c] and the reference T [m, d
     W = (P'P + ridge I)^-1 P'B          what is learnt from the set
     loss = |S (T W - Y)|^2              what it does on the reference
 
-(kernel ridge regression with the linear kernel). The features are taken less the reference's mean, in units of its
-spread: what all texts share, most of what the middle layers of an encoder tell, would be regressed on too, and a ridge
-is to mean the same for every encoder. S^2 is diagonal, 1 / (c m_j) for each of the m_j texts of class j: all classes
-count alike, as they do in the set, whatever their share of the reference. Below T and Y stand for S T and S Y.
+(kernel ridge regression with the linear kernel). S^2 is diagonal, 1 / (c m_j) for each of the m_j texts of class j: all
+classes count alike, as they do in the set, whatever their share of the reference. Below T and Y stand for S T and S Y.
 Adding a text x with label b to the set changes A^-1 = (P'P + ridge I)^-1 by one rank: with u = A^-1 x and e = (b - W'x)
 / (1 + x'u), W becomes W + u e', so
 
@@ -46,8 +44,7 @@ def kernel(
 
     Every seed chooses among a random half of each class, CANDIDATES texts at most.
     """
-    random = np.random.default_rng(seed)
-    features, whole = standardised(features, reference or Reference(features, labels))
+    random, whole = np.random.default_rng(seed), reference or Reference(features, labels)
     groups = class_rows(labels, k)
     sizes = [max(k, min(CANDIDATES, (len(rows) + 1) // 2)) for rows in groups]
     pools = [np.sort(random.permutation(rows)[:size]) for rows, size in zip(groups, sizes, strict=True)]
@@ -60,17 +57,6 @@ def kernel(
     _swap(search, members, random)
     places = np.concatenate(pools)
     return np.concatenate([places[[i for i in search.chosen if rows[0] <= i <= rows[-1]]] for rows in members])
-
-
-def standardised(
-    features: Float[np.ndarray, "n d"], reference: Reference
-) -> tuple[Float[np.ndarray, "n d"], Reference]:
-    """Features less the reference's mean, so that the squared length of the reference's is 1 on average; of both the
-    mean over classes, however many texts each has."""
-    classes = [reference.features[reference.labels == label] for label in np.unique(reference.labels)]
-    center = np.mean([members.mean(0) for members in classes], axis=0)
-    spread = np.sqrt(np.mean([((members - center) ** 2).sum(1).mean() for members in classes])) or 1.0
-    return (features - center) / spread, Reference((reference.features - center) / spread, reference.labels)
 
 
 def _swap(search: RidgeSearch, members: list[np.ndarray], random: np.random.Generator) -> None:
