@@ -60,7 +60,7 @@ def random_half(count: int, k: int, seed: int) -> Int[np.ndarray, " h"]:
 def standardised(
     features: Float[np.ndarray, "n d"], reference: Reference
 ) -> tuple[Float[np.ndarray, "n d"], Reference]:
-    """Features less the reference's mean, in units of its spread: its squared length is 1 on average. Both means are over
+    """Features less the reference's mean, in units of its spread (so its squared length is 1 on average), both over
     classes, however many texts each has.
 
     For the middle layers of an encoder: more than half of what they tell is the same for all texts.
