@@ -15,7 +15,7 @@ from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent
-OURS = {"dilm", "dilm-long"}
+OURS = {"dilm", "dilm-long", "dilm-middle"}
 RIVALS = ("dilm", "dilm-published", "vanilla-lm", "k-centers", "kernel")
 WAYS = {
     "paper": "by K-centers from all texts of its pool, as in the paper",
