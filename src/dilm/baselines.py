@@ -54,10 +54,10 @@ def select(
 ) -> list[Path]:
     """Select `sets` sets of every size and write them as OUTPUT_DIR/dpc_K/dataset_N.jsonl; returns the paths.
 
-    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features, those after
-    `depth` of its layers. Or `tdd`, which
-    learns word embeddings for this learner by gradient matching (`tdd_steps` steps a set): its jsonl holds the
-    nearest words (`dilm evaluate` calls that tdd-text), the safetensors file beside it the embeddings (tdd).
+    method: a name in `dilm.selection.METHODS`; it sees the pretrained learner's mean-pooled features after `depth` of
+    its layers. Or `tdd`, which learns word embeddings for this learner by gradient matching (`tdd_steps` steps a set):
+    its jsonl holds the nearest words (`dilm evaluate` calls that tdd-text), the safetensors file beside it the
+    embeddings (tdd).
     pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
     stand for. keep: of a pool, `all` texts or those `on-label` for the full-data classifier.
 
@@ -87,8 +87,7 @@ def select(
         name = loaded.label_names[int(counts.argmin())]
         raise InputError(f"class '{name}' has {counts.min()} texts to choose from, {max(sizes)} are asked for")
     settings = {"method": method, "task": loaded.source, "learner": learner, "max_length": max_length, "seed": seed}
-    settings["depth"] = depth
-    settings |= {"task_fingerprint": loaded.fingerprint}
+    settings |= {"task_fingerprint": loaded.fingerprint, "depth": depth}
     if method == TDD:
         settings["tdd_steps"] = tdd_steps
     if pool is not None:
