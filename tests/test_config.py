@@ -83,6 +83,7 @@ def test_keyword_beats_file_beats_preset_beats_default(tmp_path):
         ("sets: 0", "'sets' must be above 0"),
         ("top_p: 1.5", "at most 1"),
         ("pool: {fluent_share: 1.5}", "at most 1"),
+        ("pool: {sure_share: 1.01}", "at most 1"),
         ("pool: {longest: 1.1}", "at most 1"),
         ("pool: {depth: 1.1}", "at most 1"),
         ("top_p: .nan", "above 0 and finite"),

@@ -109,8 +109,10 @@ def test_soft_labels_are_those_of_the_full_data_classifier_and_can_be_measured(r
 
 def test_pool_has_the_planned_columns_and_every_distilled_text_is_in_it(run):
     pool = pq.read_table(run.output_dir / "pool.parquet").to_pylist()
-    assert set(pool[0]) == {"text", "label", "set", "predicted_label", "nll"}
+    assert set(pool[0]) == {"text", "label", "set", "predicted_label", "confidence", "nll"}
     assert len(pool) == 2 * 2 * 6 * 3
+    assert all(0 < row["confidence"] < 1 for row in pool)
+    assert all((row["confidence"] > 0.5) == (row["predicted_label"] == row["label"]) for row in pool), "of two classes"
     for dpc, sets in run.datasets.items():
         for number, dataset in enumerate(sets):
             known = {(row["text"], row["label"]) for row in pool if row["set"] == number}

@@ -73,6 +73,18 @@ def test_the_least_fluent_texts_of_each_class_cannot_be_selected():
     assert kept(rows, 3, fluent_share=0.1) == {"a 0", "a 1", "a 2", "b 0", "b 1", "b 2"}, "never fewer than dpc"
 
 
+def test_of_the_confirmed_texts_those_go_of_which_the_classifier_is_least_sure_then_the_least_fluent():
+    rows = [row(f"a {i}", nll=float(i)) | {"confidence": 0.6 + (i * 3 % 8) / 20} for i in range(8)]
+    rows += [row("other", 0.0, seen=1) | {"confidence": 0.4}, row("b", 9.0, label=1, seen=1) | {"confidence": 0.5}]
+    surest = sorted(rows[:8], key=lambda line: -line["confidence"])[:4]
+    assert kept(rows, 1, sure_share=0.5) == {line["text"] for line in surest} | {"b"}
+    fluent = sorted(surest, key=lambda line: line["nll"])[:2]
+    assert kept(rows, 1, sure_share=0.5, fluent_share=0.5) == {line["text"] for line in fluent} | {"b"}
+    assert len(kept(rows, 3, sure_share=0.1)) == 4, "never fewer than dpc"
+    found = candidates(rows, 1, config(sure_share=0.5), 2)
+    assert [line["nll"] for line in found[:-1]] == sorted(line["nll"] for line in surest), "in the order of writing"
+
+
 def test_texts_with_words_that_no_training_text_has_go_before_the_less_fluent_ones(task):
     real = task.texts("train")[:4]
     rows = [row(f"{real[0]} frline", 1.0), row(real[1].upper(), 5.0), row(f"xqz {real[2]} qzx", 1.5), row(real[3], 4.0)]

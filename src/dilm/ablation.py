@@ -24,7 +24,7 @@ from .task import Task, load_task
 from .tracking import tracked
 from .workspace import Workspace
 
-UNFILTERED = {"keep": "all", "fluent_share": 1.0, "known_words": False, "parts": 1, "shared": False}
+UNFILTERED = {"keep": "all", "sure_share": 1.0, "fluent_share": 1.0, "known_words": False, "parts": 1, "shared": False}
 """Each of these chooses among texts too, before the method of selection does."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "dilm": {},

@@ -121,6 +121,9 @@ class PoolConfig:
     dev, by the recipe of the evaluation: one more fine-tuning a seed for every try."""
     keep: Literal["all", "on-label"] = "on-label"
     """Which texts may be selected: all, or those that the full-data classifier gives the asked class."""
+    sure_share: float = 1.0
+    """Of these, the share of each class that may be selected: those to which the full-data classifier gives the asked
+    class with the highest probability."""
     fluent_share: float = 1.0
     """Of these, the share of each class that may be selected: the likeliest per token under the generator; pairs among
     those that share about as many words."""
@@ -371,5 +374,5 @@ def check_numbers(values: dict[str, Any]) -> None:
                 raise InputError(f"'{key}' must be below 2^63; found a number of {len(str(number))} digits")
             if name.endswith("max_length") and number < 8:
                 raise InputError(f"'{key}' must be at least 8 tokens; found {number}")
-            if name in {"top_p", "fluent_share", "longest", "depth"} and number > 1:
+            if name in {"top_p", "sure_share", "fluent_share", "longest", "depth"} and number > 1:
                 raise InputError(f"'{key}' must be at most 1; found {number}")

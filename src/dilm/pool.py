@@ -72,15 +72,18 @@ def write_block(
 
 def block_rows(texts: dict[int, TextInput], block: Block, generator: Generator, judge: Learner) -> Rows:
     """Rows of a block from its texts by place, in order, each with the class that the full-data classifier sees in the
-    text and its mean negative log-likelihood under the generator (nats per token)."""
+    text, the probability that it gives the asked one, and the text's mean negative log-likelihood under the generator
+    (nats per token)."""
     if not texts:
         return []
     places = sorted(texts)
     kept, labels = [texts[i] for i in places], [block.labels[i] for i in places]
-    seen, nll = judge.predict(kept).argmax(1).tolist(), generator.score(kept, labels).tolist()
+    probabilities, nll = judge.probabilities(kept), generator.score(kept, labels).tolist()
+    seen, sure = probabilities.argmax(1).tolist(), probabilities[range(len(kept)), labels].tolist()
     return [
-        text_row(text) | {"label": label, "set": block.number, "predicted_label": predicted, "nll": score}
-        for text, label, predicted, score in zip(kept, labels, seen, nll, strict=True)
+        text_row(text)
+        | {"label": label, "set": block.number, "predicted_label": predicted, "confidence": confidence, "nll": score}
+        for text, label, predicted, confidence, score in zip(kept, labels, seen, sure, nll, strict=True)
     ]
 
 
@@ -121,10 +124,11 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
     all, the pools of all sets), usable ones.
 
     With `keep: on-label`, of a class with enough texts that the full-data classifier confirms only those are kept;
-    a class with fewer is filled up with others in the order of writing. Of what is left, the least fluent go (see
-    `by_fluency`), 1 - fluent_share of the class, but never so many that fewer than `dpc` stay; with `known_words` also
-    those with words that no training text has, but for as many as KNOWN_CHOICE * dpc texts need. With `max_overlap` a
-    text that shares more words in a row with a training text ("shared_words") is never selected.
+    a class with fewer is filled up with others in the order of writing. Of what is left those go of which the
+    classifier is least sure ("confidence"), 1 - sure_share of the class, and then the least fluent ones (see
+    `by_fluency`), 1 - fluent_share, but never so many that fewer than `dpc` stay; with `known_words` also those with
+    words that no training text has, but for as many as KNOWN_CHOICE * dpc texts need. With `max_overlap` a text that
+    shares more words in a row with a training text ("shared_words") is never selected.
     """
     limit = math.inf if config.pool.max_overlap is None else config.pool.max_overlap
     by_class: list[Rows] = [[] for _ in range(num_classes)]
@@ -139,6 +143,10 @@ def candidates(rows: Rows, dpc: int, config: DistillConfig, num_classes: int) ->
             confirmed = [row for row in members if row["predicted_label"] == row["label"]]
             others = [row for row in members if row["predicted_label"] != row["label"]]
             members = confirmed + others[: max(0, dpc - len(confirmed))]
+        if config.pool.sure_share < 1:
+            room = max(dpc, round(config.pool.sure_share * len(members)))
+            places = np.argsort([-row["confidence"] for row in members], kind="stable")[:room]
+            members = [members[place] for place in np.sort(places)]
         if config.pool.fluent_share < 1 or config.pool.known_words:
             room = max(dpc, round(config.pool.fluent_share * len(members)))
             if config.pool.known_words:

@@ -60,7 +60,7 @@ def row_text(row: dict[str, Any]) -> TextInput:
 
 
 def write_pool(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Pool rows {"text", "text_pair"?, "label", "set", "predicted_label", "nll"} as parquet."""
+    """Pool rows {"text", "text_pair"?, "label", "set", "predicted_label", "confidence", "nll"} as parquet."""
     with whole_file(path) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows)), partial)
 
