@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import tiny_gpt2
 from patience import PATIENCE, patience
-from transformers import PreTrainedTokenizerFast
+from transformers import BertModel, PreTrainedTokenizerFast
 
 import dilm
 from dilm import InputError
@@ -395,7 +395,19 @@ def test_embeddings_whose_words_could_not_be_told_apart_are_refused_before_the_w
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
     with pytest.raises(InputError, match="does not tell which text a token is of"):
         dilm.select(csv, method="tdd", dpc=1, sets=1, output_dir=tmp_path / "t", learner=hub_models[1], quiet=True)
-    assert not list((tmp_path / "t").glob("dpc_*"))
+    assert not (tmp_path / "t").exists()
+
+
+def test_an_encoder_that_shows_no_layers_is_refused_before_the_folder_is_made(csv, hub_models, tmp_path, monkeypatch):
+    shown = BertModel.forward
+    monkeypatch.setattr(
+        BertModel, "forward", lambda self, **inputs: shown(self, **inputs | {"output_hidden_states": None})
+    )
+    common = {"method": "kernel", "dpc": 1, "sets": 1, "output_dir": tmp_path / "k", "quiet": True}
+    with pytest.raises(InputError, match="does not show the states of its layers; leave --depth"):
+        dilm.select(csv, depth=0.5, learner=hub_models[1], **common)
+    assert not (tmp_path / "k").exists()
+    assert len(dilm.select(csv, learner=hub_models[1], **common)) == 1, "so another try may have it"
 
 
 def test_in_context_learning_goes_all_the_way_to_a_comparison(csv, coresets, tokenizer, tmp_path):

@@ -61,8 +61,8 @@ def select(
     pool: a run's pool.parquet; the texts are chosen from it instead of from the training split, which they are to
     stand for. keep: of a pool, `all` texts or those `on-label` for the full-data classifier.
 
-    Sets that are there already are kept. Raises InputError for bad input, before any model is run, and for a folder
-    that holds anything else.
+    Sets that are there already are kept. Raises InputError for bad input and for a folder that holds anything else,
+    before any long work and before the folder is made.
     """
     if method != TDD:
         check_method(method)
@@ -92,11 +92,11 @@ def select(
         settings["tdd_steps"] = tdd_steps
     if pool is not None:
         settings |= {"pool": str(pool), "keep": keep, "pool_fingerprint": fingerprint(texts)}
-    _open_folder(folder, settings)
+    begun = _holds(folder, settings)
     wanted = [(size, number) for size in sizes for number in range(sets)]
     paths = [set_path(folder, size, number) for size, number in wanted]
     missing = [one for one, path in zip(wanted, paths, strict=True) if not path.exists()]
-    if not missing:
+    if begun and not missing:
         return paths
     device = default_device()
     model = Learner.from_pretrained(
@@ -106,8 +106,12 @@ def select(
         bf16=native_bf16(device) if bf16 is None else bf16,
         device=device,
     )
+    if method == TDD:  # what the model cannot do is told here, before the folder is taken and the work begins
+        model.segments(texts[:1])
+    else:
+        model.features(texts[:1], depth=depth)
+    _open_folder(folder, settings)
     if method == TDD:
-        model.segments(texts[:1])  # raises here, not after the work, where the tokenizer cannot tell them
         _learn_embeddings(folder, missing, loaded, model, tdd_steps, seed, reporter)
         return paths
     features, reference = pretrained_features(model, texts, depth), None
@@ -158,24 +162,29 @@ def _learn_embeddings(
 
 def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder with its settings, or check that it holds sets of the same ones."""
-    path = folder / SETTINGS
-    if _settings(path) is None and folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
-        raise InputError(f"{folder} is not empty and holds no selection; pass another --output-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):  # of two processes the first decides what the folder is for
             check_links(folder)
-            there = _settings(path)
-            if there is None:
-                write_text(path, as_yaml(settings | {"versions": versions()}))
-                return
+            if not _holds(folder, settings):
+                write_text(folder / SETTINGS, as_yaml(settings | {"versions": versions()}))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}; pass another --output-dir") from None
+
+
+def _holds(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether sets of these settings have been begun there; InputError if the folder holds anything else."""
+    there = _settings(folder / SETTINGS)
+    if there is None:
+        if folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
+            raise InputError(f"{folder} is not empty and holds no selection; pass another --output-dir")
+        return False
     there = {"depth": 1.0} | there  # what there was before it could be set
     differing = [key for key in settings if there.get(key) != settings[key]]
     if differing:
         shown = "; ".join(f"{key}: {there.get(key)} there, {settings[key]} now" for key in differing)
         raise InputError(f"{folder} holds other sets ({shown}); pass another --output-dir")
+    return True
 
 
 def _settings(path: Path) -> dict[str, Any] | None:
