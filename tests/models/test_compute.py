@@ -1,11 +1,13 @@
-"""What every loop needs: here, what malloc is told."""
+"""What every loop needs: here, what malloc and oneDNN are told."""
 
 import ctypes
 import os
+import subprocess
+import sys
 
 import pytest
 
-from dilm.models.compute import keep_freed_memory
+from dilm.models.compute import PRIMITIVES, keep_few_primitives, keep_freed_memory
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 
@@ -61,3 +63,41 @@ def test_a_system_without_such_a_malloc_is_asked_once_and_left_alone(monkeypatch
     monkeypatch.setattr(ctypes, "CDLL", no_library)
     keep_freed_memory.__wrapped__()
     assert asked == [None]
+
+
+def test_onednn_keeps_few_primitives_unless_the_user_has_said_how_many(monkeypatch):
+    new, old = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"
+    for name in (new, old):
+        monkeypatch.delenv(name, raising=False)
+    keep_few_primitives()
+    assert os.environ[new] == str(PRIMITIVES)
+    monkeypatch.setenv(new, "7")
+    keep_few_primitives()
+    assert os.environ[new] == "7"
+    monkeypatch.delenv(new)
+    monkeypatch.setenv(old, "9")
+    keep_few_primitives()
+    assert new not in os.environ and os.environ[old] == "9"
+
+
+@pytest.mark.parametrize(("capacity", "found"), [(PRIMITIVES, "miss"), (1024, "hit")])
+def test_onednn_heeds_it_after_torch_was_loaded(capacity, found):
+    """A product of a shape that was there PRIMITIVES shapes ago is compiled again, unless more of them are kept."""
+    script = f"""
+import torch
+from dilm.models.compute import keep_few_primitives
+keep_few_primitives()
+for width in [*range(1, {PRIMITIVES} + 2), 1]:
+    torch.nn.functional.conv2d(torch.zeros(2, 16, 4, width), torch.zeros(16, 16, 1, 1))
+"""
+    own = {} if capacity == PRIMITIVES else {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(capacity)}
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("PRIMITIVE_CACHE_CAPACITY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=inherited | own | {"ONEDNN_VERBOSE": "profile_create", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = [line for line in done.stdout.splitlines() if ",convolution," in line][-1]
+    assert f"create:cache_{found}" in last, last

@@ -76,6 +76,21 @@ def keep_freed_memory() -> None:
             mallopt(trim_threshold, 2**31 - 1)
 
 
+PRIMITIVES = 128
+"""Compiled matrix products that oneDNN keeps at most; a set that is trained on needs some dozens."""
+
+
+def keep_few_primitives() -> None:
+    """Let oneDNN, once it begins, keep fewer of the products that it compiles, one for each shape, than its own 1,024.
+
+    Batches of texts of all lengths are of thousands of shapes, which hardly ever come again; and what is kept lies
+    between activations that are freed, so that larger ones never fit in their place: memory grows for hours. Nothing
+    else changes. Who sets the variable himself keeps what he set.
+    """
+    if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:  # the older name
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
+
+
 @contextlib.contextmanager
 def libraries_set_aside() -> Iterator[None]:
     """Inside, collections of garbage pass over what is there already: the libraries' half a million objects."""

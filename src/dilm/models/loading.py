@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..errors import InputError
-from .compute import keep_freed_memory
+from .compute import keep_few_primitives, keep_freed_memory
 
 
 @contextlib.contextmanager
@@ -39,6 +39,7 @@ def quiet_transformers() -> Iterator[None]:
 def load_pretrained(auto_class: Any, name_or_path: str, role: str, **kwargs: Any) -> tuple[Any, Any]:
     """Model and tokenizer, safetensors only, no remote code; InputError says what could not be had."""
     keep_freed_memory()
+    keep_few_primitives()
     with quiet_transformers(), _no_conversion(), readable_errors(name_or_path, role):
         check_weights(name_or_path, role)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
