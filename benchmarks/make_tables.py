@@ -15,8 +15,8 @@ from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
 ROOT = Path(__file__).parent
-OURS = {"dilm", "dilm-long", "dilm-middle"}
-RIVALS = ("dilm", "dilm-published", "vanilla-lm", "k-centers", "kernel")
+OURS = {"dilm", "dilm-long", "dilm-middle", "dilm-sure"}
+RIVALS = ("dilm", "dilm-published", "vanilla-lm", "k-centers", "herding", "kernel")
 WAYS = {
     "paper": "by K-centers from all texts of its pool, as in the paper",
     "label": "from those that the classifier confirms",
