@@ -165,7 +165,6 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):  # of two processes the first decides what the folder is for
-            check_links(folder)
             if not _holds(folder, settings):
                 write_text(folder / SETTINGS, as_yaml(settings | {"versions": versions()}))
     except OSError as error:
@@ -174,6 +173,7 @@ def _open_folder(folder: Path, settings: dict[str, Any]) -> None:
 
 def _holds(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether sets of these settings have been begun there; InputError if the folder holds anything else."""
+    check_links(folder)
     there = _settings(folder / SETTINGS)
     if there is None:
         if folder.exists() and (not folder.is_dir() or any(folder.glob("[!.]*"))):
