@@ -3,7 +3,8 @@
     python benchmarks/heap.py path/to/mnli --primitives 128 1024
 
 Each number in a process of its own: an offline generator learns the task's texts as in stage 1, and tells every 25
-steps: seconds a step, resident memory, what of malloc's is in use and free. Writes benchmarks/results/heap.json.
+steps: its loss, which must not depend on the number, seconds a step, resident memory, what of malloc's is in use and
+free. Writes benchmarks/results/heap.json.
 """
 
 import argparse
@@ -57,10 +58,10 @@ def steps(task: dilm.Task, count: int) -> None:
     generator = Generator.from_texts(texts, task.num_classes, bf16=native_bf16(device), device=device)
     config = LanguageModelingConfig(5e-4, 100_000, batch_size=32, num_train_epochs=10_000)
     start = time.monotonic()
-    for step, _ in enumerate(islice(learn_language(generator, task, config, 0), count), 1):
+    for step, record in enumerate(islice(learn_language(generator, task, config, 0), count), 1):
         if step % EVERY == 0:
             told, seconds = malloc.mallinfo2(), (time.monotonic() - start) / EVERY
-            line = {"step": step, "seconds": round(seconds, 3), "resident": process.memory_info().rss}
+            line = {"step": step, **record, "seconds": round(seconds, 3), "resident": process.memory_info().rss}
             print(json.dumps(line | {"used": told.uordblks, "free": told.fordblks, "chunks": told.ordblks}), flush=True)
             start = time.monotonic()
 
@@ -73,7 +74,8 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        return steps(dilm.load_task(args.task), args.steps)
+        steps(dilm.load_task(args.task), args.steps)
+        return
     found: dict[int, list] = {}
     for capacity in args.primitives:
         command = [sys.executable, __file__, args.task, "--steps", str(args.steps), "--one"]
@@ -84,7 +86,6 @@ def main() -> None:
                     found.setdefault(capacity, []).append(json.loads(line))
                     print(capacity, line.strip(), flush=True)
     write_result(Path(__file__).parent / "results" / "heap.json", {"primitives": found})
-    return None
 
 
 if __name__ == "__main__":

@@ -44,12 +44,13 @@ def way(argument: str, run: Path, sizes: list[int]) -> tuple[str, DistillConfig]
 
 
 def real_rows(task: dilm.Task, most: int | None) -> pools.Rows:
-    """Training texts in the place of a pool, `most` at most: of their class, all equally fluent."""
+    """Training texts in the place of a pool, `most` at most: of their class, all equally sure and fluent."""
     texts, labels = real_sample(task, 1, derived_seed("real texts"))
     order = np.random.default_rng(0).permutation(len(texts)).tolist()[:most]
     return [
         text_row(texts[i])
-        | {"label": int(labels[i]), "predicted_label": int(labels[i]), "set": 0, "nll": 0.0, "new_words": 0}
+        | {"label": int(labels[i]), "predicted_label": int(labels[i]), "set": 0}
+        | {"confidence": 1.0, "nll": 0.0, "new_words": 0}
         for i in order
     ]
 
