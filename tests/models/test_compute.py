@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from dilm.models.compute import PRIMITIVES, keep_few_primitives, keep_freed_memory
 
@@ -80,6 +81,7 @@ def test_onednn_keeps_few_primitives_unless_the_user_has_said_how_many(monkeypat
     assert new not in os.environ and os.environ[old] == "9"
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch was built without oneDNN")
 @pytest.mark.parametrize(("capacity", "found"), [(PRIMITIVES, "miss"), (1024, "hit")])
 def test_onednn_heeds_it_after_torch_was_loaded(capacity, found):
     """A product of a shape that was there PRIMITIVES shapes ago is compiled again, unless more of them are kept."""
