@@ -3,21 +3,26 @@
     torchrun --nproc-per-node 2 benchmarks/on_dev.py path/to/sst2 one=runs/one other=runs/other --sets 10
 
 Trains the learners on the first N sets of each folder by the paper's recipe, tests them on the dev split, and writes
-the comparison to benchmarks/results/on_dev_TASK.json. Can be interrupted and called again. Sets that were themselves
-kept for what they do on dev (`pool.tries`) come out too well here.
+the comparison to benchmarks/results/on_dev_TASK.json. With --keep N --keep-in PLACE the N sets of each size that do
+best (all learners and seeds alike) go to PLACE/NAME: to be tested, since what was kept for its luck on dev comes out
+too well there. Can be interrupted and called again.
 """
 
 import argparse
 import dataclasses
+import shutil
 from pathlib import Path
 
+import numpy as np
 from common import write_result
 from coresets import first_sets, scores_by_set
 
 import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
+from dilm.evaluation.statistics import metric_of
 from dilm.models.processes import process_state
+from dilm.run_folder import set_path
 
 
 def main() -> None:
@@ -34,28 +39,46 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/on_dev"))
     parser.add_argument("--soft-labels", action="store_true", help="also on those of sets that have them, as NAME-soft")
     parser.add_argument("--name", help="of the result file; on_dev_TASK if left out")
+    parser.add_argument("--keep", type=int, help="sets of each size that are kept, the best ones")
+    parser.add_argument("--keep-in", type=Path, help="where")
     args = parser.parse_args()
     task, state = dilm.load_task(args.task), process_state()
     folder = args.folder / task.name
     origins = {name: Path(place) for name, _, place in (one.partition("=") for one in args.folders)}
     sets = first_sets(origins, folder / f"first_{state.process_index}", args.dpc, args.sets)
-    dev = task.dev
     if args.min_words:
-        dev = dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
-    on_dev = dataclasses.replace(task, test=dev, test_split="dev")
+        longer = task.dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
+        task = dataclasses.replace(task, dev=longer)
     recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
     soft, output = args.soft_labels, folder / "results.json"
-    results = dilm.evaluate(sets, task=on_dev, learners=args.learners, output=output, recipe=recipe, soft_labels=soft)
+    on_dev = {"task": task, "split": "dev", "recipe": recipe, "soft_labels": soft}
+    results = dilm.evaluate(sets, learners=args.learners, output=output, **on_dev)
     if state.is_main_process:
         comparison = compare(results["rows"], metric=args.metric, against=next(iter(origins)))
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
-        facts = {"task": task.name, "dev_texts": min(len(dev), args.max_texts)}
+        facts = {"task": task.name, "dev_texts": min(len(task.dev), args.max_texts)}
         facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
         write_result(path, {**facts, "scores": scores_by_set(results["rows"])})
         for line in comparison["lines"]:
             figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"
             print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")
         print(f"wrote {path}")
+        if args.keep:
+            keep_best(results["rows"], args.metric, origins, args.keep, args.keep_in)
+
+
+def keep_best(rows: list[dict], metric: str, origins: dict[str, Path], count: int, place: Path) -> None:
+    """Copy the sets of the highest mean scores, in their order."""
+    scores: dict[tuple[str, int], dict[int, list[float]]] = {}
+    for row in rows:
+        cell = scores.setdefault((row["method"], row["dpc"]), {})
+        cell.setdefault(row["set"], []).append(metric_of(row, metric))
+    for (method, dpc), by_set in scores.items():
+        best = sorted(by_set, key=lambda number: -np.mean(by_set[number]))[:count]
+        for number, source in enumerate(sorted(best)):
+            path = set_path(place / method, dpc, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(set_path(origins[method], dpc, source), path)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ benchmarks/results/pool_selection_TASK.json. Can be interrupted and called again
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from common import write_result
@@ -38,19 +37,14 @@ def main() -> None:
             origins[f"{name}-{method}"] = target = folder / task.name / name / method
             options = {"pool": pool, "dpc": args.dpc, "sets": args.sets, "learner": args.learner}
             dilm.select(task, method=method, output_dir=target, **options)
-    on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
     outputs = [folder / task.name / "cheap.json"]
     sets = [f"{method}={path}" for method, path in origins.items()]
-    recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
-    results = [
-        dilm.evaluate(sets, task=on_dev, learners=[f"probe:{args.learner}", "tfidf"], output=outputs[0], recipe=recipe)
-    ]
+    on_dev = {"task": task, "split": "dev", "recipe": RecipeConfig(seeds=1, max_texts=args.max_texts)}
+    results = [dilm.evaluate(sets, learners=[f"probe:{args.learner}", "tfidf"], output=outputs[0], **on_dev)]
     if args.fine_tune:
         outputs.append(folder / task.name / "fine_tuned.json")
         sets = first_sets(origins, folder / task.name / "first", args.dpc, args.fine_tune)
-        results.append(
-            dilm.evaluate(sets, task=on_dev, learners=[f"finetune:{args.learner}"], output=outputs[1], recipe=recipe)
-        )
+        results.append(dilm.evaluate(sets, learners=[f"finetune:{args.learner}"], output=outputs[1], **on_dev))
     comparison = dilm.compare(outputs, against="real-k-centers", output=folder / task.name / "comparison")
     path = Path(__file__).parent / "results" / f"pool_selection_{task.name}.json"
     facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}

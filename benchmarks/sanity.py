@@ -10,7 +10,6 @@ again; times are only told by the call that measures.
 """
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
@@ -58,14 +57,13 @@ def main() -> None:
     task = dilm.load_task(args.task)
     folder, names = args.folder / task.name, [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
     tune = f"finetune:{args.learner}"
-    on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
-    recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
+    on_dev = {"task": task, "split": "dev", "recipe": RecipeConfig(seeds=1, max_texts=args.max_texts)}
     wrong = shuffled(args.sets_of, folder / "shuffled", args.dpc, args.sets, task.label_names)
     chance = float(np.bincount(task.labels("dev")).max() / len(task.dev))
 
     def measure(sets: list[str], learners: list[str], name: str, **options) -> list[dict]:
-        output = folder / f"{name}.json"
-        return dilm.evaluate(sets, task=on_dev, learners=learners, output=output, recipe=recipe, **options)["rows"]
+        results = dilm.evaluate(sets, learners=learners, output=folder / f"{name}.json", **on_dev, **options)
+        return results["rows"]
 
     figures: dict = {"task": task.name, "dpc": args.dpc, "sets": args.sets, "dev_texts": args.max_texts}
     rows = measure([f"shuffled={wrong}"], [*names, tune], "shuffled")

@@ -131,17 +131,14 @@ def main() -> None:
         write_sets(work, learner, source, origins[name], args.sets)
         if name != START:
             costs[name] = json.loads((source / "seconds.json").read_text())
-    on_dev = dataclasses.replace(task, test=task.dev, test_split="dev")
-    recipe = RecipeConfig(seeds=1, max_texts=args.max_texts)
+    on_dev = {"task": task, "split": "dev", "recipe": RecipeConfig(seeds=1, max_texts=args.max_texts)}
     outputs = [folder / "cheap.json"]
     sets = [f"{name}={path}" for name, path in origins.items()]
-    results = [dilm.evaluate(sets, task=on_dev, learners=["probe:offline"], output=outputs[0], recipe=recipe)]
+    results = [dilm.evaluate(sets, learners=["probe:offline"], output=outputs[0], **on_dev)]
     if args.fine_tune:
         outputs.append(folder / "fine_tuned.json")
         sets = first_sets(origins, folder / "first", [max(args.dpc)], args.fine_tune)
-        results.append(
-            dilm.evaluate(sets, task=on_dev, learners=["finetune:offline"], output=outputs[1], recipe=recipe)
-        )
+        results.append(dilm.evaluate(sets, learners=["finetune:offline"], output=outputs[1], **on_dev))
     comparison = dilm.compare(outputs, against=START, output=folder / "comparison")
     facts = {key: comparison[key] for key in ("metric", "against", "test", "lines")}
     facts |= {"costs": costs, "scores": scores_by_set([row for result in results for row in result["rows"]])}

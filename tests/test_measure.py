@@ -327,6 +327,22 @@ def test_without_dev_texts_no_learning_rate_is_chosen(csv, coresets, hub_models,
         dilm.evaluate(coresets, task=task, learning_rates=(1e-4, 1e-3), **options)
 
 
+def test_what_is_yet_to_be_chosen_is_compared_on_dev(csv, coresets, tmp_path):
+    task = dilm.load_task(csv)
+    options = {"learners": ["tfidf"], "output": tmp_path / "r.json", "quiet": True}
+    tested = dilm.evaluate(coresets, task=task, **options)
+    on_dev = dilm.evaluate(coresets, task=task, split="dev", **options)
+    assert on_dev["test_split"] == "dev" and on_dev["test_texts"] == len(task.dev) != tested["test_texts"]
+    as_test = dilm.evaluate(coresets, task=dataclasses.replace(task, test=task.dev), **options)
+    scores = [[row["accuracy"] for row in results["rows"]] for results in (on_dev, as_test)]
+    assert scores[0] == scores[1]
+    assert dilm.evaluate(coresets, task=task, **options)["rows"] == tested["rows"], "rows on dev are not those of test"
+    with pytest.raises(InputError, match="no dev texts to test on; leave --split out"):
+        dilm.evaluate(coresets, task=dataclasses.replace(task, dev=task.dev.select([])), split="dev", **options)
+    with pytest.raises(InputError, match="no sets are measured on split 'train'"):
+        dilm.evaluate(coresets, task=task, split="train", **options)  # ty: ignore
+
+
 def test_the_results_of_a_run_are_not_written_over(csv, finished_run, tmp_path, monkeypatch):
     folder = shutil.copytree(finished_run.output_dir, tmp_path / "run")
     there = (folder / "results.json").read_text()

@@ -88,6 +88,8 @@ class EvaluateArguments(RecipeConfig):
     """finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID; ID is a Hub id, a path or offline."""
     output: Annotated[str, arg(metavar="FILE")] = "results.json"
     """File for the results; finished runs are kept in OUTPUT.runs as they come."""
+    split: Literal["test", "dev"] = "test"
+    """Test is for final figures; compare on dev what is yet to be chosen."""
     full: Flag = False
     """Also train each learner on all training texts: the ceiling."""
     soft_labels: Flag = False

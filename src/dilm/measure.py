@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import PartialState
 
@@ -40,6 +40,7 @@ def evaluate(
     label: str | None = None,
     recipe: RecipeConfig | None = None,
     learning_rates: Sequence[float] = (),
+    split: Literal["test", "dev"] = "test",
     full: bool = False,
     soft_labels: bool = False,
     max_length: int = 128,
@@ -52,6 +53,8 @@ def evaluate(
     sets: jsonl files or folders of them, ours or anyone's, as in `read_sets`.
     task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
     recipe: the paper's by default (section 4.1). learning_rates: choose among them on dev, once per fine-tuned learner.
+    split: test is for final figures; what is yet to be chosen (settings, sets) is compared on dev, by learners of
+    other seeds than those that test sees.
     full: also train each learner on all training texts. soft_labels: measure sets that have them ("label_probs")
     also with learners trained on these, as method NAME-soft (in-context learning takes none).
     max_length: tokens that an encoder reads.
@@ -65,15 +68,16 @@ def evaluate(
     reporter = Reporter(quiet or not state.is_main_process, log_format)
     if soft_labels and all(parse_learner(name)[0] == "icl" for name in learners):
         raise InputError("in-context learning takes no soft labels; leave --soft-labels out, or add another --learner")
+    if split not in ("test", "dev"):
+        raise InputError(f"no sets are measured on split '{split}'; pass split='test', or 'dev' for choosing")
     for name in learners:
         check_learner(name)
     _check_output(output)
     loaded = load_task(task, text=text, text_pair=text_pair, label=label)
     chosen = read_sets([sets] if isinstance(sets, (str, Path)) else sets, loaded, soft_labels)
-    if learning_rates and not len(loaded.dev):
-        raise InputError(
-            f"task {loaded.name} has no dev texts to choose a learning rate on; leave --learning-rates out"
-        )
+    if (learning_rates or split == "dev") and not len(loaded.dev):
+        what = "choose a learning rate on; leave --learning-rates" if learning_rates else "test on; leave --split"
+        raise InputError(f"task {loaded.name} has no dev texts to {what} out")
     device = state.device or default_device()
     made = make_learners(
         learners,
@@ -95,7 +99,7 @@ def evaluate(
         reporter.say(f"  {note}")
     reporter.say(f"task {loaded.name}: {len(chosen)} sets ({', '.join(dict.fromkeys(s.method for s in chosen))})")
     rates = _choose_rates(made, loaded, learning_rates, chosen, folder, state, reporter)
-    evaluator = Evaluator(loaded, made, recipe)
+    evaluator = Evaluator(loaded, made, recipe, split)
     planned = [*evaluator.plan(chosen), *(evaluator.plan_full_data() if full else [])]
     # Another evaluation may add rows meanwhile: one process looks, so that all share the same list.
     keys = set(of_the_first([run.key for run in store.missing(planned)]))
@@ -113,7 +117,7 @@ def evaluate(
         "task": loaded.name,
         "source": loaded.source,
         "label_names": list(loaded.label_names),
-        "test_split": loaded.test_split,
+        "test_split": loaded.test_split if split == "test" else split,
         "test_texts": len(evaluator.held_out.texts),
         "recipe": plain(dataclasses.asdict(recipe)) | {"max_length": max_length},
         "learning_rates": rates,
