@@ -177,7 +177,8 @@ dilm.evaluate(sys.argv[1], task=sys.argv[2], learners=["tfidf"], output=sys.argv
 
 def test_processes_that_find_different_rows_share_one_list_of_runs(csv, coresets, tmp_path):
     command = [sys.executable, "-c", ONE_OF_TWO, str(coresets / "random"), str(csv), str(tmp_path / "r.json")]
-    common = os.environ | {RENDEZVOUS: str(tmp_path / "meeting"), "MASTER_ADDR": "127.0.0.1"}
+    meeting = tmp_path / "a #1 meeting? 50%20"
+    common = os.environ | {RENDEZVOUS: str(meeting), "MASTER_ADDR": "127.0.0.1"}
     common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     both = [subprocess.Popen(command, env=common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
     try:
@@ -187,6 +188,7 @@ def test_processes_that_find_different_rows_share_one_list_of_runs(csv, coresets
             process.kill()
     assert len(json.loads((tmp_path / "r.json").read_text())["rows"]) == 6
     assert len(RowStore(tmp_path / "r.json.runs").rows()) == 6, "each made once"
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("a")} <= {meeting.name}
 
 
 def test_rows_that_are_gone_are_told_and_no_results_are_written(csv, coresets, tmp_path, monkeypatch):

@@ -28,9 +28,9 @@ PATIENCE = datetime.timedelta(days=1)
 def process_state() -> PartialState:
     """Which of how many processes this is (--num-processes, accelerate launch, torchrun); one of one by default."""
     meeting: dict[str, Any] = {}
-    if place := os.environ.get(RENDEZVOUS):
+    if (place := os.environ.get(RENDEZVOUS)) and not torch.distributed.is_initialized():
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        meeting = {"init_method": f"file://{place}", "rank": rank, "world_size": size}  # torch decodes no %20
+        meeting = {"store": torch.distributed.FileStore(place, size), "rank": rank, "world_size": size}
     return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 

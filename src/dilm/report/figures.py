@@ -157,7 +157,7 @@ def _dots(axes: Axes, lines: Sequence[Facts], methods: Sequence[str], full: Fact
 
 
 def curve_plots(facts: Facts) -> list[Plot]:
-    """Loss of stage 1, gradient cosine of stage 2."""
+    """Loss of stage 1, cosine of stage 2."""
     curves, plots = facts["learning_curves"], []
     if curves.get("stage_1"):
         caption = (
@@ -168,11 +168,11 @@ def curve_plots(facts: Facts) -> list[Plot]:
         plots.append(drawn("stage-1", "Stage 1, language modelling", caption, 2.5, draw))
     if any("cosine" in point for point in curves.get("stage_2", ())):
         caption = (
-            "Cosine between the gradients of written and of real texts, by step; 1 is the same direction. Dashed, with "
-            "squares: held-out real texts in place of the written ones. Each step meets a learner at another point "
-            "of its training, and the cosine depends on it."
+            f"Cosine between the {facts['matched']}s of written and of real texts, by step; 1 is the same direction. "
+            "Dashed, with squares: held-out real texts in place of the written ones. Each step meets a learner at "
+            "another point of its training, and the cosine depends on it."
         )
-        draw = partial(_cosines, points=curves["stage_2"])
+        draw = partial(_cosines, points=curves["stage_2"], ylabel=f"{facts['matched']} cosine")
         plots.append(drawn("stage-2", "Stage 2, gradient matching", caption, 2.5, draw))
     return plots
 
@@ -187,10 +187,10 @@ def _line(axes: Axes, points: Sequence[Facts], key: str, ylabel: str, index: int
     axes.grid(axis="y")
 
 
-def _cosines(axes: Axes, points: Sequence[Facts]) -> None:
-    _line(axes, points, "cosine", "gradient cosine", label="written texts")
+def _cosines(axes: Axes, points: Sequence[Facts], ylabel: str) -> None:
+    _line(axes, points, "cosine", ylabel, label="written texts")
     if any("real_cosine" in point for point in points):
-        _line(axes, points, "real_cosine", "gradient cosine", 1, label="real texts", linestyle="--")
+        _line(axes, points, "real_cosine", ylabel, 1, label="real texts", linestyle="--")
         axes.legend(**ABOVE)
 
 
