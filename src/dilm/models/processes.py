@@ -30,7 +30,8 @@ def process_state() -> PartialState:
     meeting: dict[str, Any] = {}
     if (place := os.environ.get(RENDEZVOUS)) and not torch.distributed.is_initialized():
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        meeting = {"store": torch.distributed.FileStore(place, size), "rank": rank, "world_size": size}
+        store = torch.distributed.FileStore(place, size)  # pyright: ignore[reportPrivateImportUsage]
+        meeting = {"store": store, "rank": rank, "world_size": size}
     return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 
