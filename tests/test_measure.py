@@ -342,7 +342,7 @@ def test_what_is_yet_to_be_chosen_is_compared_on_dev(csv, coresets, tmp_path):
     with pytest.raises(InputError, match="no dev texts to test on; leave --split out"):
         dilm.evaluate(coresets, task=dataclasses.replace(task, dev=task.dev.select([])), split="dev", **options)
     with pytest.raises(InputError, match="no sets are measured on split 'train'"):
-        dilm.evaluate(coresets, task=task, split="train", **options)  # pyright: ignore[reportArgumentType]
+        dilm.evaluate(coresets, task=task, split="train", **options)
 
 
 def test_the_results_of_a_run_are_not_written_over(csv, finished_run, tmp_path, monkeypatch):
