@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/results/{ablation,ingredients,coresets}_*.json into docs/benchmarks.md, below its mark.
+"""Put the tables of benchmarks/results/{ablation,ingredients,coresets}_*.json into docs/benchmarks.md, at its marks.
 
 python benchmarks/make_tables.py
 """
@@ -14,8 +14,20 @@ from dilm.evaluation.comparison import compare
 from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
+GLANCE = ("<!-- at a glance, written by benchmarks/make_tables.py -->", "<!-- end of it -->")
 ROOT = Path(__file__).parent
-OURS = {"dilm", "dilm-long", "dilm-middle", "dilm-sure"}
+BEST = {"SST-2": "dilm-sure", "QQP": "dilm-sure", "MNLI": "dilm-middle"}
+"""By task, our sets for fine-tuning; which these are was chosen on dev."""
+SIDE_BY_SIDE = {
+    "dilm-published": "the authors' published sets",
+    "random": "random real texts",
+    "herding": "herding",
+    "k-centers": "K-centers",
+    "gradient-match": "gradient matching of real texts",
+    "kernel": "kernel",
+    "full": "all texts",
+}
+OURS = {"dilm", "dilm-best", "dilm-long", "dilm-middle", "dilm-sure"}
 RIVALS = ("dilm", "dilm-published", "vanilla-lm", "k-centers", "herding", "kernel")
 WAYS = {
     "paper": "by K-centers from all texts of its pool, as in the paper",
@@ -28,6 +40,29 @@ WAYS = {
     "real-kernel": "real texts, by kernel",
 }
 """What on_dev.py was told of: ways of selections.py, each adding to the one before, and real texts."""
+
+
+def glance() -> str:
+    """Fine-tuned, by task and DPC, in percent: our sets for fine-tuning, the others with marks where theirs differ."""
+    head, rows = ["fine-tuned on"], {name: [words] for name, words in {"": "**ours**", **SIDE_BY_SIDE}.items()}
+    for task, own in BEST.items():
+        path = ROOT / "results" / f"coresets_{task.lower().replace('-', '')}_fine_tuned.json"
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        comparison = compare(rows_of(facts), facts["metric"])
+        means = {(line["method"], line["dpc"]): line["mean"] for line in comparison["lines"]}
+        marks = {
+            (({pair["method"], pair["other"]} - {own}).pop(), pair["dpc"]): _marks(pair["p_corrected"])
+            for pair in comparison["pairs"]
+            if own in (pair["method"], pair["other"])
+        }
+        for dpc in (5, 10, 20):
+            head.append(f"{task}, {dpc}")
+            for name, row in rows.items():
+                cell = (name or own, 0 if name == "full" else dpc)
+                mean = f"{100 * means[cell]:.1f}"
+                row.append(f"{mean}{marks.get(cell, '')}" if name else f"**{mean}**")
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows.values()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def ingredients(lines: list[dict]) -> str:
@@ -91,7 +126,9 @@ def _marks(p: float | None) -> str:
 
 def main() -> None:
     page = ROOT.parent / "docs" / "benchmarks.md"
-    parts = [page.read_text(encoding="utf-8").split(MARKER)[0] + MARKER]
+    before, _, rest = page.read_text(encoding="utf-8").split(MARKER)[0].partition(GLANCE[0])
+    after = rest.partition(GLANCE[1])[2]
+    parts = [f"{before}{GLANCE[0]}\n\n{glance()}\n\n{GLANCE[1]}{after}{MARKER}"]
     for path in sorted((ROOT / "results").glob("ablation_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         head = f"### The parts of the method, on and off: {facts['task']}"

@@ -17,8 +17,16 @@ def test_every_shipped_preset_loads(name):
     assert isinstance(config, DistillConfig) and f"preset {name}" in origins.values()
 
 
-def test_the_three_presets_are_there():
-    assert set(preset_names()) == {"embedded", "fast", "paper"}
+def test_the_four_presets_are_there():
+    assert set(preset_names()) == {"best", "embedded", "fast", "paper"}
+
+
+def test_a_preset_may_stand_on_another():
+    (best, origins), (below, _) = load_config("best"), load_config("embedded")
+    own = {"pool.depth": 0.67, "pool.sure_share": 0.5, "pool.parts": 6, "pool.longest": 1.0}
+    assert flatten(best) == flatten(below) | own
+    assert {key for key, origin in origins.items() if origin == "preset best"} == own.keys()
+    assert origins["generator"] == "preset embedded"
 
 
 def test_paper_preset_holds_the_paper_s_values():

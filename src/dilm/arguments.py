@@ -22,7 +22,7 @@ DETAILS = {
     "AblateArguments": _STAGES,
     "EvaluateArguments": (
         *("max_steps", "batch_size", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm"),
-        *("full_data_epochs", "full_data_steps", "full_data_learning_rate", "icl_calibrated"),
+        *("full_data_epochs", "full_data_steps", "full_data_learning_rate", "icl_calibrated", "bf16"),
     ),
 }
 """Options of a form that only --help-all shows."""
@@ -38,7 +38,7 @@ class DistillArguments(DistillConfig):
     """
 
     preset: str = "embedded"
-    """Values that fit together: embedded, fast or paper."""
+    """Values that fit together: embedded, best, fast or paper."""
     config: File = None
     """YAML file with settings, laid over the preset."""
     resume: Flag = False

@@ -254,8 +254,7 @@ def load_config(
     preset = base_preset(preset, file)
     if preset not in preset_names():
         raise InputError(f"no preset '{preset}'{suggest(preset, preset_names())}; presets: {', '.join(preset_names())}")
-    text = (resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-    layers = [(f"preset {preset}", yaml.safe_load(text) or {})]
+    layers = _preset_layers(preset)
     if file is not None:
         values = _read_yaml(Path(file))
         if values.keys() >= RECORD:  # all settings of a run: what it has not did not exist, and had its default
@@ -269,6 +268,13 @@ def load_config(
         origins |= {key: origin for key in flatten(values)}
     check_ranges(config)
     return config, origins
+
+
+def _preset_layers(preset: str) -> list[tuple[str, dict[str, Any]]]:
+    """The values of a preset by their origin, after those of the preset that it stands on."""
+    values = yaml.safe_load((resources.files("dilm") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8"))
+    below = _preset_layers(values.pop("preset")) if "preset" in values else []
+    return [*below, (f"preset {preset}", values)]
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
