@@ -18,14 +18,14 @@ def test_every_shipped_preset_loads(name):
 
 
 def test_the_four_presets_are_there():
-    assert set(preset_names()) == {"best", "embedded", "fast", "paper"}
+    assert set(preset_names()) == {"embedded", "fast", "fine-tuning", "paper"}
 
 
 def test_a_preset_may_stand_on_another():
-    (best, origins), (below, _) = load_config("best"), load_config("embedded")
+    (above, origins), (below, _) = load_config("fine-tuning"), load_config("embedded")
     own = {"pool.depth": 0.67, "pool.sure_share": 0.5, "pool.parts": 6, "pool.longest": 1.0}
-    assert flatten(best) == flatten(below) | own
-    assert {key for key, origin in origins.items() if origin == "preset best"} == own.keys()
+    assert flatten(above) == flatten(below) | own
+    assert {key for key, origin in origins.items() if origin == "preset fine-tuning"} == own.keys()
     assert origins["generator"] == "preset embedded"
 
 

@@ -38,7 +38,7 @@ class DistillArguments(DistillConfig):
     """
 
     preset: str = "embedded"
-    """Values that fit together: embedded, best, fast or paper."""
+    """Values that fit together: embedded, fine-tuning, fast or paper."""
     config: File = None
     """YAML file with settings, laid over the preset."""
     resume: Flag = False
