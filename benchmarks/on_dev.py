@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--keep", type=int, help="sets of each size that are kept, the best ones")
     parser.add_argument("--keep-in", type=Path, help="where")
     args = parser.parse_args()
+    if args.keep and (args.keep_in is None or args.soft_labels):
+        parser.error("--keep needs --keep-in, and takes no --soft-labels")
     task, state = dilm.load_task(args.task), process_state()
     folder = args.folder / task.name
     origins = {name: Path(place) for name, _, place in (one.partition("=") for one in args.folders)}
@@ -75,6 +77,7 @@ def keep_best(rows: list[dict], metric: str, origins: dict[str, Path], count: in
         cell.setdefault(row["set"], []).append(metric_of(row, metric))
     for (method, dpc), by_set in scores.items():
         best = sorted(by_set, key=lambda number: -np.mean(by_set[number]))[:count]
+        shutil.rmtree(set_path(place / method, dpc, 0).parent, ignore_errors=True)  # perhaps more were kept before
         for number, source in enumerate(sorted(best)):
             path = set_path(place / method, dpc, number)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,9 @@ from safetensors.numpy import load_file
 from test_distill import TINY
 
 from dilm.cli import main
+from dilm.models import processes
 from dilm.models.processes import gathered, gathered_rows, own_share, sum_gradients
+from dilm.spread import RENDEZVOUS
 
 
 @pytest.fixture
@@ -34,6 +36,14 @@ def settings(hub_models, tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+def test_a_process_waits_for_the_others_as_long_as_the_slowest_stage_takes(tmp_path, monkeypatch):
+    for name, value in ((RENDEZVOUS, str(tmp_path / "meeting")), ("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "PartialState", lambda **options: options)
+    options = processes.process_state()
+    assert options["timeout"] == options["store"].timeout == processes.PATIENCE
 
 
 def distill(settings, folder, *options, processes=1):

@@ -54,7 +54,7 @@ def evaluate(
     task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
     recipe: the paper's by default (section 4.1). learning_rates: choose among them on dev, once per fine-tuned learner.
     split: test is for final figures; what is yet to be chosen (settings, sets) is compared on dev, by learners of
-    other seeds than those that test sees.
+    other seeds than those that test sees (what was itself chosen on dev comes out too well there).
     full: also train each learner on all training texts. soft_labels: measure sets that have them ("label_probs")
     also with learners trained on these, as method NAME-soft (in-context learning takes none).
     max_length: tokens that an encoder reads.

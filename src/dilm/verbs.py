@@ -143,7 +143,8 @@ def evaluate(arguments: list[str]) -> int:
         from .report.comparison import comparison_markdown
 
         print(from_markdown(comparison_markdown(compare_rows(results["rows"]), brief=True)))
-        print(f"results: {parsed.output}; every figure: dilm compare {parsed.output}")
+        where = " on dev" if parsed.split == "dev" else ""
+        print(f"results{where}: {parsed.output}; every figure: dilm compare {parsed.output}")
     return 0
 
 

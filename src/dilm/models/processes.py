@@ -31,6 +31,7 @@ def process_state() -> PartialState:
     if (place := os.environ.get(RENDEZVOUS)) and not torch.distributed.is_initialized():
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         store = torch.distributed.FileStore(place, size)  # pyright: ignore[reportPrivateImportUsage]
+        store.set_timeout(PATIENCE)
         meeting = {"store": store, "rank": rank, "world_size": size}
     return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
