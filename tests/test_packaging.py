@@ -85,7 +85,7 @@ def test_the_wheel_works_in_a_fresh_environment_outside_the_checkout(installed, 
         "import dilm, dilm.config as c; print(dilm.__file__, *(c.load_config(p)[0].sets for p in c.preset_names()))"
     )
     place, *sets = outside([installed / "python", "-c", program], tmp_path).stdout.split()
-    assert Path(place).is_relative_to(installed.parent) and sorted(sets) == ["20", "20", "5"]
+    assert Path(place).is_relative_to(installed.parent) and sorted(sets) == ["20", "20", "5", "5"]
     settings = {**TINY, "generator": hub_models[0], "learner": hub_models[1], "dpc": 2, "sets": 1}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
     done = outside([installed / "dilm", "distill", "--config", "tiny.yaml", "--output-dir", "run"], tmp_path)
