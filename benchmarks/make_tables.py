@@ -11,6 +11,7 @@ from coresets import rows_of
 
 from dilm.durable import write_text
 from dilm.evaluation.comparison import compare
+from dilm.evaluation.statistics import FULL
 from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
@@ -19,13 +20,13 @@ ROOT = Path(__file__).parent
 BEST = {"SST-2": "dilm-sure", "QQP": "dilm-sure", "MNLI": "dilm-middle"}
 """By task, our sets for fine-tuning; which these are was chosen on dev."""
 SIDE_BY_SIDE = {
-    "dilm-published": "the authors' published sets",
-    "random": "random real texts",
+    "the authors' published sets": "dilm-published",
+    "random real texts": "random",
     "herding": "herding",
-    "k-centers": "K-centers",
-    "gradient-match": "gradient matching of real texts",
+    "K-centers": "k-centers",
+    "gradient matching of real texts": "gradient-match",
     "kernel": "kernel",
-    "full": "all texts",
+    "all texts": FULL,
 }
 OURS = {"dilm", "dilm-best", "dilm-long", "dilm-middle", "dilm-sure"}
 RIVALS = ("dilm", "dilm-published", "vanilla-lm", "k-centers", "herding", "kernel")
@@ -44,7 +45,7 @@ WAYS = {
 
 def glance() -> str:
     """Fine-tuned, by task and DPC, in percent: our sets for fine-tuning, the others with marks where theirs differ."""
-    head, rows = ["fine-tuned on"], {name: [words] for name, words in {"": "**ours**", **SIDE_BY_SIDE}.items()}
+    table = {name: [name] for name in ("fine-tuned on", "**ours**", *SIDE_BY_SIDE)}
     for task, own in BEST.items():
         path = ROOT / "results" / f"coresets_{task.lower().replace('-', '')}_fine_tuned.json"
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -56,13 +57,13 @@ def glance() -> str:
             if own in (pair["method"], pair["other"])
         }
         for dpc in (5, 10, 20):
-            head.append(f"{task}, {dpc}")
-            for name, row in rows.items():
-                cell = (name or own, 0 if name == "full" else dpc)
-                mean = f"{100 * means[cell]:.1f}"
-                row.append(f"{mean}{marks.get(cell, '')}" if name else f"**{mean}**")
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows.values()]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            table["fine-tuned on"].append(f"{task}, {dpc}")
+            table["**ours**"].append(f"**{100 * means[own, dpc]:.1f}**")
+            for name, method in SIDE_BY_SIDE.items():
+                cell = (method, 0 if method == FULL else dpc)
+                table[name].append(f"{100 * means[cell]:.1f}{marks.get(cell, '')}")
+    head, *rows = (f"| {' | '.join(cells)} |" for cells in table.values())
+    return "\n".join([head, "|---|" + "---:|" * (head.count("|") - 2), *rows])
 
 
 def ingredients(lines: list[dict]) -> str:

@@ -13,14 +13,13 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import numpy as np
 from common import write_result
 from coresets import first_sets, scores_by_set
 
 import dilm
 from dilm.config import RecipeConfig
 from dilm.evaluation.comparison import compare
-from dilm.evaluation.statistics import metric_of
+from dilm.evaluation.statistics import best_sets
 from dilm.models.processes import process_state
 from dilm.run_folder import set_path
 
@@ -66,22 +65,17 @@ def main() -> None:
             print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")
         print(f"wrote {path}")
         if args.keep:
-            keep_best(results["rows"], args.metric, origins, args.keep, args.keep_in)
+            keep(best_sets(results["rows"], args.metric, args.keep), origins, args.keep_in)
 
 
-def keep_best(rows: list[dict], metric: str, origins: dict[str, Path], count: int, place: Path) -> None:
-    """Copy the sets of the highest mean scores, in their order."""
-    scores: dict[tuple[str, int], dict[int, list[float]]] = {}
-    for row in rows:
-        cell = scores.setdefault((row["method"], row["dpc"]), {})
-        cell.setdefault(row["set"], []).append(metric_of(row, metric))
-    for (method, dpc), by_set in scores.items():
-        best = sorted(by_set, key=lambda number: -np.mean(by_set[number]))[:count]
-        shutil.rmtree(set_path(place / method, dpc, 0).parent, ignore_errors=True)  # perhaps more were kept before
-        for number, source in enumerate(sorted(best)):
-            path = set_path(place / method, dpc, number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(set_path(origins[method], dpc, source), path)
+def keep(best: dict[tuple[str, int], list[int]], origins: dict[str, Path], place: Path) -> None:
+    """Copy these sets of each method and size to PLACE/METHOD."""
+    for (method, dpc), numbers in best.items():
+        folder = set_path(place / method, dpc, 0).parent
+        shutil.rmtree(folder, ignore_errors=True)  # perhaps more were kept before
+        folder.mkdir(parents=True)
+        for number, source in enumerate(numbers):
+            shutil.copy(set_path(origins[method], dpc, source), set_path(place / method, dpc, number))
 
 
 if __name__ == "__main__":

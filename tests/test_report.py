@@ -126,6 +126,23 @@ def test_a_folder_that_lost_its_sets_or_results_is_told(run, tmp_path, capsys):
     assert "is not that of a run: it has no diagnostics" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("objective", "matched"), [("gradient", "gradient"), ("distribution", "mean feature"), (None, "gradient")]
+)
+def test_the_report_names_what_stage_2_matched(run, tmp_path, objective, matched):
+    shutil.copytree(run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    config = dict(run.config)
+    if objective is None:  # a run from before there was a choice
+        del config["gradient_matching"]["objective"]
+    else:
+        config["gradient_matching"]["objective"] = objective
+    (tmp_path / "run/config.yaml").write_text(as_yaml(config))
+    page = html_page(run_facts(Run(tmp_path / "run")))
+    other = {"gradient": "mean feature", "mean feature": "gradient"}[matched]
+    assert f"Cosine between the {matched}s of" in page and f"Cosine between the {other}s of" not in page
+    assert f"{matched.capitalize()} cosine in stage 2" in page
+
+
 def test_a_text_that_was_edited_has_no_overlap_figures(run, tmp_path):
     shutil.copytree(run.output_dir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     path = tmp_path / "run/dpc_3/dataset_0.jsonl"

@@ -20,7 +20,7 @@ from .errors import GenerationError, InputError
 from .evaluation.coresets import real_sample, stored_set
 from .evaluation.fine_tuning import FineTuning, full_data_steps, train_on_full_data
 from .evaluation.protocol import Evaluator, in_words
-from .evaluation.statistics import metric_of
+from .evaluation.statistics import best_sets
 from .evaluation.store import RowStore
 from .interruption import waiting_interruptions
 from .models.compute import make_optimizer
@@ -278,14 +278,11 @@ def keep_best_sets(work: Workspace, learner: Learner) -> None:
         for _ in work.reporter.track(store.keep(evaluator.run(own)), "tries on dev", len(own), in_words):
             pass
     work.processes.wait_for_everyone()
-    scores: dict[tuple[int, int], list[float]] = {}
-    for row in store.finished(planned):
-        scores.setdefault((row["dpc"], row["set"]), []).append(metric_of(row, "mean"))
+    best = best_sets(store.finished(planned), "mean", config.sets)
 
     def copy() -> None:
         for dpc in config.dpc:
-            best = sorted(tries, key=lambda number: -np.mean(scores[dpc, number]))[: config.sets]
-            for place, number in enumerate(sorted(best)):  # in the order of selection: the first is not the best
+            for place, number in enumerate(best[work.method, dpc]):  # the first is not the best
                 path = set_path(work.folder, dpc, place)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with whole_file(path) as partial:

@@ -19,7 +19,7 @@ from dilm.evaluation.fine_tuning import FineTuning, full_data_steps, shuffled_ba
 from dilm.evaluation.learning_rate import choose_learning_rate
 from dilm.evaluation.probing import Probe, TfIdf, logistic_regression
 from dilm.evaluation.protocol import Evaluator, held_out
-from dilm.evaluation.statistics import metric_of, row_key, set_means, summarize, welch
+from dilm.evaluation.statistics import best_sets, metric_of, row_key, set_means, summarize, welch
 from dilm.evaluation.store import RowStore
 from dilm.evaluation.training_sets import TrainingSet
 from dilm.training.embedding_distillation import EmbeddedSet
@@ -116,6 +116,18 @@ def test_a_set_chosen_by_its_runs_on_dev_is_tested_by_other_runs(task, learner, 
         monkeypatch.setattr(FineTuning, "predict", predict)
         list(one.run(one.plan([some_set(task)])))
     assert len({*seeds["dev"], *seeds["test"]}) == 6
+
+
+def test_the_best_sets_are_those_of_the_highest_means_in_their_order():
+    scores = {("a", 5): [0.1, 0.9, 0.5, 0.9], ("a", 10): [0.3, 0.2, 0.1, 0.3], ("b", 5): [0.5, 0.5, 0.5, 0.5]}
+    rows = [
+        {"method": method, "dpc": dpc, "set": number, "accuracy": score + luck, "f1": 1 - score}
+        for (method, dpc), of_sets in scores.items()
+        for luck in (-0.05, 0.05)
+        for number, score in enumerate(of_sets)
+    ]
+    assert best_sets(rows, "accuracy", 2) == {("a", 5): [1, 3], ("a", 10): [0, 3], ("b", 5): [0, 1]}
+    assert best_sets(rows, "f1", 1) == {("a", 5): [0], ("a", 10): [2], ("b", 5): [0]}
 
 
 def test_pairs_with_two_classes_get_f1_and_a_constant_prediction_is_flagged(pair_task, learner):

@@ -34,6 +34,15 @@ def metric_of(row: Row, metric: str) -> float:
     return {"accuracy": row["accuracy"], "f1": f1, "mean": (row["accuracy"] + f1) / 2}[metric]
 
 
+def best_sets(rows: list[Row], metric: str, count: int) -> dict[tuple[str, int], list[int]]:
+    """By method and DPC the numbers of the `count` sets of the highest means over all their runs, in their order."""
+    scores: dict[tuple[str, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        scores[row["method"], row["dpc"]][row["set"]].append(metric_of(row, metric))
+    means = {cell: {number: np.mean(of_set) for number, of_set in sets.items()} for cell, sets in scores.items()}
+    return {cell: sorted(sorted(of, key=lambda number: (-of[number], number))[:count]) for cell, of in means.items()}
+
+
 def summarize(rows: list[Row]) -> list[Row]:
     """One line per learner, DPC and method: mean and sd of accuracy over all runs, number of sets and runs.
 

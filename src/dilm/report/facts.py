@@ -66,7 +66,7 @@ def run_facts(run: Run) -> Facts:
         "has_soft_labels": all(PROBS in row for paths in run.set_files().values() for row in read_rows(paths[0])),
         "overlap": overlap and {**overlap, "nearest": nearest_pairs(texts)},
         "tries": config["pool"].get("tries", 1),
-        "matched": "mean feature" if config["gradient_matching"]["objective"] == "distribution" else "gradient",
+        "matched": "mean feature" if config["gradient_matching"].get("objective") == "distribution" else "gradient",
         "command": command(config),
         "configuration": (run.output_dir / "config.yaml").read_text(encoding="utf-8"),
     }
