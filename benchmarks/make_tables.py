@@ -37,10 +37,14 @@ WAYS = {
     "fluent": "from the fluent half",
     "shared": "from the pools of all sets (`shared`)",
     "joined": "of up to three parts: the default preset",
+    "joined-sure": "of these, from those of which the classifier is surer (the rows below do without)",
+    "long": "of up to six, as long as the longest training text",
+    "middle": "by a middle layer",
+    "sure": "from those of which the classifier is surer: the preset `fine-tuning`",
     "real-k-centers": "real texts, by K-centers",
     "real-kernel": "real texts, by kernel",
 }
-"""What on_dev.py was told of: ways of selections.py, each adding to the one before, and real texts."""
+"""What on_dev.py may be told of: ways of selections.py, each adding to the one before, and real texts."""
 
 
 def glance() -> str:
@@ -75,7 +79,9 @@ def ingredients(lines: list[dict]) -> str:
         "|---|" + "---:|" * len(columns),
     ]
     for way, words in WAYS.items():
-        found = [cells[*column, way] for column in columns]
+        found = [cells[*column, way] for column in columns if (*column, way) in cells]
+        if not found:
+            continue
         values = " | ".join(f"{100 * line['mean']:.1f} ± {100 * line['sd']:.1f}" for line in found)
         table.append(f"| {words} | {values} |")
     return "\n".join(table)
@@ -137,7 +143,8 @@ def main() -> None:
         parts.append(f"{head}\n\n{ablation(facts['lines'])}\n\n{notes}")
     for path in sorted((ROOT / "results").glob("ingredients_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
-        head = f"### What each ingredient of selection brings: {facts['task']}, dev texts"
+        aim = ", towards the preset fine-tuning" if path.stem.endswith("_fine_tuning") else ""
+        head = f"### What each ingredient of selection brings: {facts['task']}, dev texts{aim}"
         parts.append(f"{head}\n\n{ingredients(facts['lines'])}\n\nMade by {told(facts['source'])}.")
     for path in sorted((ROOT / "results").glob("coresets_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
