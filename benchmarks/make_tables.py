@@ -19,6 +19,8 @@ GLANCE = ("<!-- at a glance, written by benchmarks/make_tables.py -->", "<!-- en
 ROOT = Path(__file__).parent
 BEST = {"SST-2": "dilm-sure", "QQP": "dilm-sure", "MNLI": "dilm-middle"}
 """By task, our sets for fine-tuning; which these are was chosen on dev."""
+CHOSEN = "dilm-best"
+"""Of many such sets those that do best on dev, where that was asked."""
 SIDE_BY_SIDE = {
     "the authors' published sets": "dilm-published",
     "random real texts": "random",
@@ -48,24 +50,29 @@ WAYS = {
 
 
 def glance() -> str:
-    """Fine-tuned, by task and DPC, in percent: our sets for fine-tuning, the others with marks where theirs differ."""
-    table = {name: [name] for name in ("fine-tuned on", "**ours**", *SIDE_BY_SIDE)}
+    """Fine-tuned, by task and DPC, in percent: our sets for fine-tuning, the best of many where there are such, and the
+    others with marks where theirs differ from the last of these."""
+    table = {name: [name] for name in ("fine-tuned on", "**ours**", "**ours, the best of thirty**", *SIDE_BY_SIDE)}
     for task, own in BEST.items():
         path = ROOT / "results" / f"coresets_{task.lower().replace('-', '')}_fine_tuned.json"
         facts = json.loads(path.read_text(encoding="utf-8"))
         comparison = compare(rows_of(facts), facts["metric"])
         means = {(line["method"], line["dpc"]): line["mean"] for line in comparison["lines"]}
         marks = {
-            (({pair["method"], pair["other"]} - {own}).pop(), pair["dpc"]): _marks(pair["p_corrected"])
+            (ours, (sides - {ours}).pop(), pair["dpc"]): _marks(pair["p_corrected"])
             for pair in comparison["pairs"]
-            if own in (pair["method"], pair["other"])
+            for sides in [{pair["method"], pair["other"]}]
+            for ours in sides & {own, CHOSEN}
         }
         for dpc in (5, 10, 20):
+            chosen = (CHOSEN, dpc) in means
             table["fine-tuned on"].append(f"{task}, {dpc}")
             table["**ours**"].append(f"**{100 * means[own, dpc]:.1f}**")
+            table["**ours, the best of thirty**"].append(f"**{100 * means[CHOSEN, dpc]:.1f}**" if chosen else "")
             for name, method in SIDE_BY_SIDE.items():
-                cell = (method, 0 if method == FULL else dpc)
-                table[name].append(f"{100 * means[cell]:.1f}{marks.get(cell, '')}")
+                mean = means[method, 0 if method == FULL else dpc]
+                mark = marks.get((CHOSEN if chosen else own, method, dpc), "")
+                table[name].append(f"{100 * mean:.1f}{mark}")
     head, *rows = (f"| {' | '.join(cells)} |" for cells in table.values())
     return "\n".join([head, "|---|" + "---:|" * (head.count("|") - 2), *rows])
 
