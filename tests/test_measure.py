@@ -345,6 +345,17 @@ def test_what_is_yet_to_be_chosen_is_compared_on_dev(csv, coresets, tmp_path):
         dilm.evaluate(coresets, task=task, split="train", **options)
 
 
+def test_results_of_dev_do_not_replace_those_of_test(csv, coresets, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", str(coresets / "random"), "--task", str(csv), "--learner", "tfidf"]
+    for options, name, told in (([], "results.json", ""), (["--split", "dev"], "results_dev.json", " on dev")):
+        before = {path.name: path.read_text() for path in tmp_path.glob("results*.json")}
+        assert main([*command, *options]) == 0
+        assert f"results{told}: {name}; every figure: dilm compare {name}" in capsys.readouterr().out
+        after = {path.name: path.read_text() for path in tmp_path.glob("results*.json")}
+        assert after.keys() == before.keys() | {name} and before.items() <= after.items()
+
+
 def test_the_results_of_a_run_are_not_written_over(csv, finished_run, tmp_path, monkeypatch):
     folder = shutil.copytree(finished_run.output_dir, tmp_path / "run")
     there = (folder / "results.json").read_text()

@@ -86,8 +86,8 @@ class EvaluateArguments(RecipeConfig):
     """Column of the label."""
     learner: Names = ("probe:offline",)
     """finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID; ID is a Hub id, a path or offline."""
-    output: Annotated[str, arg(metavar="FILE")] = "results.json"
-    """File for the results; finished runs are kept in OUTPUT.runs as they come."""
+    output: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """File for the results (results.json, results_dev.json); finished runs: OUTPUT.runs."""
     split: Literal["test", "dev"] = "test"
     """Test is for final figures; compare on dev what is yet to be chosen."""
     full: Flag = False

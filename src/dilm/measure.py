@@ -28,13 +28,16 @@ from .progress import LogFormat, Reporter
 from .run_folder import plain, versions
 from .task import Task, load_task
 
+RESULTS = {"test": "results.json", "dev": "results_dev.json"}
+"""Where results go by default: what is chosen on dev does not replace what was found on test."""
+
 
 def evaluate(
     sets: Sequence[str | Path] | str | Path,
     *,
     task: Any,
     learners: Sequence[str] = ("probe:offline",),
-    output: str | Path = "results.json",
+    output: str | Path | None = None,
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
@@ -48,7 +51,8 @@ def evaluate(
     quiet: bool = False,
     log_format: LogFormat = "text",
 ) -> dict[str, Any]:
-    """Train fresh learners on each set and test them; returns what is written to `output`.
+    """Train fresh learners on each set and test them; returns what is written to `output` (results.json, of dev
+    results_dev.json, if left out).
 
     sets: jsonl files or folders of them, ours or anyone's, as in `read_sets`.
     task, text, text_pair, label: as in `load_task`. learners: finetune:ID, probe:ID, tfidf, scratch:ID, icl:ID.
@@ -64,12 +68,13 @@ def evaluate(
     what is missing when sets, learners or seeds are added. Under `accelerate launch` the runs are spread over the
     processes. Raises InputError, before any training, for sets, learners or models that cannot be had.
     """
-    state, recipe, output = process_state(), recipe or RecipeConfig(), Path(output)
+    state, recipe = process_state(), recipe or RecipeConfig()
     reporter = Reporter(quiet or not state.is_main_process, log_format)
     if soft_labels and all(parse_learner(name)[0] == "icl" for name in learners):
         raise InputError("in-context learning takes no soft labels; leave --soft-labels out, or add another --learner")
-    if split not in ("test", "dev"):
+    if split not in RESULTS:
         raise InputError(f"no sets are measured on split '{split}'; pass split='test', or 'dev' for choosing")
+    output = Path(RESULTS[split] if output is None else output)
     for name in learners:
         check_learner(name)
     _check_output(output)

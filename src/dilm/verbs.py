@@ -133,6 +133,7 @@ def evaluate(arguments: list[str]) -> int:
     quiet_libraries()
     if parsed.num_processes > 1 and not launched():
         return spread(parsed.num_processes, ["evaluate", *arguments])
+    from .measure import RESULTS
     from .measure import evaluate as run
 
     recipe = RecipeConfig(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(RecipeConfig)})
@@ -143,8 +144,8 @@ def evaluate(arguments: list[str]) -> int:
         from .report.comparison import comparison_markdown
 
         print(from_markdown(comparison_markdown(compare_rows(results["rows"]), brief=True)))
-        where = " on dev" if parsed.split == "dev" else ""
-        print(f"results{where}: {parsed.output}; every figure: dilm compare {parsed.output}")
+        where, output = " on dev" if parsed.split == "dev" else "", parsed.output or RESULTS[parsed.split]
+        print(f"results{where}: {output}; every figure: dilm compare {output}")
     return 0
 
 
