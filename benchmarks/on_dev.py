@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--dpc", type=int, nargs="+", default=(5, 10, 20))
     parser.add_argument("--learners", nargs="+", default=["finetune:offline"])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--max-steps", type=int, default=RecipeConfig().max_steps, help="of fine-tuning")
     parser.add_argument("--metric", default="accuracy", choices=("accuracy", "f1", "mean"))
     parser.add_argument("--max-texts", type=int, default=2000)
     parser.add_argument("--min-words", type=int, default=0, help="of the dev texts that are looked at; not for pairs")
@@ -50,7 +51,7 @@ def main() -> None:
     if args.min_words:
         longer = task.dev.filter(lambda row: len(row["text"].split()) >= args.min_words)
         task = dataclasses.replace(task, dev=longer)
-    recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
+    recipe = RecipeConfig(seeds=args.seeds, max_steps=args.max_steps, max_texts=args.max_texts)
     soft, output = args.soft_labels, folder / "results.json"
     on_dev = {"task": task, "split": "dev", "recipe": recipe, "soft_labels": soft}
     results = dilm.evaluate(sets, learners=args.learners, output=output, **on_dev)
