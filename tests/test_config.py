@@ -23,7 +23,7 @@ def test_the_four_presets_are_there():
 
 def test_a_preset_may_stand_on_another():
     (above, origins), (below, _) = load_config("fine-tuning"), load_config("embedded")
-    own = {"pool.depth": 0.67, "pool.sure_share": 0.5, "pool.parts": 6, "pool.longest": 1.0}
+    own = {"pool.depth": 0.67, "pool.sure_share": 0.5, "pool.parts": 6, "pool.longest": 1.0, "pool.tries": 3}
     assert flatten(above) == flatten(below) | own
     assert {key for key, origin in origins.items() if origin == "preset fine-tuning"} == own.keys()
     assert origins["generator"] == "preset embedded"
