@@ -12,9 +12,12 @@ import argparse
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from common import write_result
 from coresets import first_sets, scores_by_set
+from scipy.stats import ttest_rel
 
 import dilm
 from dilm.config import RecipeConfig
@@ -60,13 +63,30 @@ def main() -> None:
         path = Path(__file__).parent / "results" / f"{args.name or f'on_dev_{task.name}'}.json"
         facts = {"task": task.name, "dev_texts": min(len(task.dev), args.max_texts)}
         facts |= {key: comparison[key] for key in ("metric", "against", "test", "lines")}
-        write_result(path, {**facts, "scores": scores_by_set(results["rows"])})
+        scores = scores_by_set(results["rows"])
+        write_result(path, facts | ({"soft_labels": by_soft_labels(scores)} if soft else {}) | {"scores": scores})
         for line in comparison["lines"]:
             figures = f"{100 * line['mean']:.1f} ± {100 * (line['sd'] or 0):.1f}"
             print(f"{line['learner']:<18} {line['dpc']:>3} {line['method']:<24} {figures}")
         print(f"wrote {path}")
         if args.keep:
             keep(best_sets(results["rows"], args.metric, args.keep), origins, args.keep_in)
+
+
+def by_soft_labels(scores: dict) -> list[dict]:
+    """What soft labels add to accuracy, set by set: mean gain and p of a paired t-test, not corrected."""
+    lines = []
+    for learner, methods in scores.items():
+        for method in methods.keys() & {name.removesuffix("-soft") for name in methods if name.endswith("-soft")}:
+            for dpc, sets in methods[method].items():
+                hard, soft = (
+                    np.array([np.mean([np.ravel(run)[0] for run in of[number]]) for number in sorted(sets)])
+                    for of in (sets, methods[f"{method}-soft"][dpc])
+                )
+                test: Any = ttest_rel(soft, hard)
+                line = {"learner": learner, "method": method, "dpc": int(dpc), "sets": len(hard)}
+                lines.append(line | {"gain": float((soft - hard).mean()), "p": float(test.pvalue)})
+    return sorted(lines, key=lambda line: (line["learner"], line["method"], line["dpc"]))
 
 
 def keep(best: dict[tuple[str, int], list[int]], origins: dict[str, Path], place: Path) -> None:
