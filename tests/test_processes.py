@@ -46,6 +46,14 @@ def test_a_process_waits_for_the_others_as_long_as_the_slowest_stage_takes(tmp_p
     assert options["timeout"] == options["store"].timeout == processes.PATIENCE
 
 
+def test_a_process_that_ends_has_ended_the_talk_with_the_others(tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / "meeting"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    processes.leave()
+    assert not torch.distributed.is_initialized()
+    processes.leave()  # one that never met any has nothing to end
+
+
 def distill(settings, folder, *options, processes=1):
     """The exit code. With more than one process, they are others than this one, which starts them."""
     command = ["distill", "reviews", "--config", str(settings), "--output-dir", str(folder)]

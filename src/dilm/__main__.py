@@ -1,7 +1,13 @@
-"""`python -m dilm` is `dilm`."""
+"""python -m dilm: so the processes that share a run are started."""
 
 import sys
 
 from .cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    try:
+        code = main()
+    finally:
+        if processes := sys.modules.get("dilm.models.processes"):
+            processes.leave()
+    sys.exit(code)

@@ -36,6 +36,14 @@ def process_state() -> PartialState:
     return PartialState(cpu=default_device().type == "cpu", timeout=PATIENCE, **meeting)
 
 
+def leave() -> None:
+    """End the talk of processes on CPUs, for one that is about to end: a thread of it that still runs when Python ends
+    can abort the process, whose exit code is then not its own."""
+    talk = torch.distributed
+    if talk.is_available() and talk.is_initialized() and talk.get_backend() == "gloo":
+        talk.destroy_process_group()
+
+
 def own_share(items: Sequence[T]) -> list[T]:
     """Every N-th item: this process's part."""
     state = process_state()
