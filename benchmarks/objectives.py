@@ -11,7 +11,8 @@ does it) and its loss on real texts is differentiated with respect to the weight
     W = (P' A P + ridge I)^-1 P' A B,    L = |T W - Y|^2,    k_i = dL/dl_i by a_i = softmax(-l_i / tau) of i's class,
 
 exactly, at the price of small matrices. Both look at the pretrained features alone, which stay, so one forward pass
-over the written texts serves all steps up to the next refresh. Can be interrupted and called again.
+over the written texts serves all steps up to the next refresh. What is finished of an
+interrupted call is kept: it begins again with the objective that it was at.
 """
 
 import argparse
@@ -94,9 +95,8 @@ def gradient_match(nll: Tensor, inputs: Tensor, labels: Tensor, real: Real, tau:
     return Match(float(np.mean(losses)), 1 - float(np.mean(losses)), coefficients)
 
 
-def bilevel_match(nll: Tensor, inputs: Tensor, labels: Tensor, real: Real, tau: float, seed: int = 0) -> Match:
-    """The loss on real texts of the head that is learnt from the weighted texts of all classes."""
-    del seed  # the head is solved for, not drawn
+def bilevel_match(nll: Tensor, inputs: Tensor, labels: Tensor, real: Real, tau: float) -> Match:
+    """The loss on real texts of the head that is learnt from the weighted texts of all classes; it has no cosine."""
     targets = nn.functional.one_hot(labels, len(real.cross.T)).double()
     weights = torch.zeros_like(nll)
     for c in range(len(real.cross.T)):
@@ -122,7 +122,6 @@ def train(work: Workspace, generator: Generator, objective: str) -> Iterator[flo
     parameters = list(generator.model.parameters())
     optimizer, scheduler = make_optimizer(parameters, config, config.max_steps)
     generator.model.eval()
-    match = bilevel_match if objective == "bilevel" else gradient_match
     features: dict[int, Tensor] = {}
     for step in range(config.max_steps):
         if step % written.refresh_steps == 0:
@@ -137,7 +136,9 @@ def train(work: Workspace, generator: Generator, objective: str) -> Iterator[flo
         seed = derived_seed(work.config.seed, "head", step)
 
         def coefficients_of(nll: Tensor, inputs: Tensor = inputs, labels: Tensor = labels, seed: int = seed) -> Match:
-            return match(nll.double(), inputs, labels, real, config.temperature, seed)
+            if objective == "bilevel":
+                return bilevel_match(nll.double(), inputs, labels, real, config.temperature)
+            return gradient_match(nll.double(), inputs, labels, real, config.temperature, seed)
 
         found = generator_gradient(generator, encoded, config.micro_batch_size, coefficients_of)
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)

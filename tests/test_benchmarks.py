@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sklearn.linear_model import Ridge
 
 from dilm.evaluation.comparison import compare
 from dilm.run_folder import set_path, write_set
@@ -76,3 +78,41 @@ def test_two_halves_of_the_random_sets_of_a_table_do_not_differ_and_a_planted_di
     planted = [one if row["set"] % 2 else row for row, one in zip(halves, better, strict=True)]
     found = compare(planted)["pairs"]
     assert len(found) == len(spread) and all(pair["p_corrected"] < 0.05 for pair in found)
+
+
+@pytest.mark.parametrize("objective", ["bilevel_match", "gradient_match"])
+def test_the_coefficients_of_an_objective_are_the_slopes_of_its_loss(benchmark, objective):
+    module, random = benchmark("objectives"), torch.Generator().manual_seed(0)
+    points, real = (torch.randn(n, 6, generator=random, dtype=torch.float64) for n in (12, 50))
+    points[:, -1] = real[:, -1] = 1
+    labels, classes = torch.arange(12) % 3, torch.arange(50) % 3
+    scaled = real / (3 * torch.bincount(classes)[classes])[:, None]
+    facts = module.Real(real, classes, real.T @ scaled, scaled.T @ torch.nn.functional.one_hot(classes).double())
+    nll = 3 * torch.rand(12, generator=random, dtype=torch.float64)
+    drawn = (1,) if objective == "gradient_match" else ()
+
+    def match(losses):
+        return getattr(module, objective)(losses, points, labels, facts, 0.7, *drawn)
+
+    steps = 1e-5 * torch.eye(12, dtype=torch.float64)
+    slopes = torch.tensor([(match(nll + step).loss - match(nll - step).loss) / 2e-5 for step in steps]).double()
+    assert slopes.abs().max() > 0.01
+    torch.testing.assert_close(match(nll).coefficients, slopes, atol=1e-8, rtol=1e-5)
+
+
+def test_the_bilevel_loss_is_that_of_ridge_regression_on_the_weighted_texts(benchmark):
+    module, random = benchmark("objectives"), np.random.default_rng(0)
+    points, real = (np.hstack([random.normal(size=(n, 5)), np.ones((n, 1))]) for n in (12, 50))
+    labels, classes = np.arange(12) % 3, np.arange(50) % 3
+    nll = random.random(12)
+    weights = np.exp(-nll) / np.array([np.exp(-nll[labels == c]).sum() for c in labels])
+    ridge = Ridge(alpha=module.RIDGE, fit_intercept=False)
+    ridge.fit(points, np.eye(3)[labels], sample_weight=module.SIZE * weights)
+    errors = ((ridge.predict(real) - np.eye(3)[classes]) ** 2).sum(1)
+    expected = np.mean([errors[classes == c].mean() for c in range(3)])
+    inputs, real, scaled = (
+        torch.from_numpy(x) for x in (points, real, real / (3 * np.bincount(classes)[classes])[:, None])
+    )
+    facts = module.Real(real, torch.from_numpy(classes), real.T @ scaled, scaled.T @ torch.eye(3).double()[classes])
+    found = module.bilevel_match(torch.from_numpy(nll), inputs, torch.from_numpy(labels), facts, 1.0)
+    assert found.loss == pytest.approx(expected)
