@@ -10,9 +10,9 @@ does it) and its loss on real texts is differentiated with respect to the weight
 
     W = (P' A P + ridge I)^-1 P' A B,    L = |T W - Y|^2,    k_i = dL/dl_i by a_i = softmax(-l_i / tau) of i's class,
 
-exactly, at the price of small matrices. Both look at the pretrained features alone, which stay, so one forward pass
-over the written texts serves all steps up to the next refresh. What is finished of an
-interrupted call is kept: it begins again with the objective that it was at.
+exactly, at the price of small matrices. Both look at the pretrained features alone (of a layer), which stay, so one
+forward pass over the written texts serves all steps up to the next refresh. What is finished of an interrupted call is
+kept: it begins again with the objective that it was at.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from dilm.models.generator import Generator
 from dilm.pool import usable
 from dilm.progress import Reporter
 from dilm.run_folder import row_text
-from dilm.selection.base import with_bias
+from dilm.selection.base import Reference, standardised, with_bias
 from dilm.selection.kernel import RIDGE
 from dilm.stages import write_texts
 from dilm.training.gradient_matching import WrittenTexts, generator_gradient
@@ -66,11 +66,21 @@ class Real(NamedTuple):
     cross: Tensor
 
 
-def real_texts(work: Workspace) -> Real:
-    """Features with a constant beside them [m, d + 1], and T'T and T'Y, in which all classes count alike."""
+def reference_texts(work: Workspace, depth: float) -> Reference:
+    """Features and labels of the real texts, as selection sees them."""
     texts, labels = real_sample(work.task, 1, work.seed("coresets"))
-    inputs = torch.from_numpy(with_bias(pretrained_features(work.learner(), texts)))
-    classes = torch.from_numpy(np.asarray(labels, np.int64))
+    return Reference(pretrained_features(work.learner(), texts, depth), labels)
+
+
+def points_of(features: np.ndarray, reference: Reference, depth: float) -> Tensor:
+    """Features, of a middle layer standardised as in selection, with a constant beside them [n, d + 1]."""
+    return torch.from_numpy(with_bias(standardised(features, reference)[0] if depth < 1 else features))
+
+
+def real_texts(reference: Reference, depth: float) -> Real:
+    """Points, and T'T and T'Y, in which all classes count alike."""
+    inputs = points_of(reference.features, reference, depth)
+    classes = torch.from_numpy(np.asarray(reference.labels, np.int64))
     counts = torch.bincount(classes)
     scaled = inputs / (len(counts) * counts[classes])[:, None]
     targets = nn.functional.one_hot(classes).double()
@@ -115,9 +125,10 @@ def bilevel_match(nll: Tensor, inputs: Tensor, labels: Tensor, real: Real, tau: 
     return Match(float(loss.detach()), float("nan"), coefficients)
 
 
-def train(work: Workspace, generator: Generator, objective: str) -> Iterator[float]:
+def train(work: Workspace, generator: Generator, objective: str, depth: float) -> Iterator[float]:
     """Stage 2 by one of the objectives, on pretrained features that stay; yields each step's loss."""
-    config, learner, real = work.config.gradient_matching, work.learner(), real_texts(work)
+    config, learner, reference = work.config.gradient_matching, work.learner(), reference_texts(work, depth)
+    real = real_texts(reference, depth)
     written = WrittenTexts(generator, learner, work.task, config, work.config.top_p, work.seed("stage 2"))
     parameters = list(generator.model.parameters())
     optimizer, scheduler = make_optimizer(parameters, config, config.max_steps)
@@ -127,7 +138,8 @@ def train(work: Workspace, generator: Generator, objective: str) -> Iterator[flo
         if step % written.refresh_steps == 0:
             written.refresh(step // written.refresh_steps)
             features = {
-                c: torch.from_numpy(with_bias(learner.features(own.texts))) for c, own in written.classes.items()
+                c: points_of(learner.features(own.texts, depth=depth), reference, depth)
+                for c, own in written.classes.items()
             }
         drawn = {c: own.batches.draw() for c, own in written.classes.items()}
         encoded = [written.classes[c].encoded[i] for c, rows in drawn.items() for i in rows]
@@ -156,12 +168,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--texts", type=int, default=4000, help="of each pool")
+    parser.add_argument("--depth", type=float, default=1.0, help="as of pool.depth: the layer that objectives look at")
+    parser.add_argument("--objectives", nargs="+", default=OBJECTIVES, choices=OBJECTIVES)
+    parser.add_argument("--name", help="of the results; the task's unless told")
     args = parser.parse_args()
     task, reporter, shown = dilm.load_task(args.task), Reporter(), {}
-    for objective in OBJECTIVES:
+    for objective in args.objectives:
         steps = 0 if objective == "none" else args.steps
         facts = {"objective": objective, "steps": steps, "learning_rate": args.learning_rate, "texts": args.texts}
         judge = args.run / "checkpoints" / "full_data.safetensors"
+        if args.depth < 1:
+            facts["depth"] = args.depth
         folder = made_of(args.output_dir / objective, judge=content(judge), **facts)
         config = load_config(None, args.run / "config.yaml", {"dpc": [SIZE], "sets": 1})[0]
         texts_per_dpc = args.texts // SIZE // task.num_classes
@@ -178,7 +195,11 @@ def main() -> None:
         if not (folder / "generator").exists():
             generator, losses = work.generator(args.run / "checkpoints" / "stage_1"), []
             if steps:
-                losses = list(reporter.track(train(work, generator, objective), objective, steps, "loss {:.4f}".format))
+                losses = list(
+                    reporter.track(
+                        train(work, generator, objective, args.depth), objective, steps, "loss {:.4f}".format
+                    )
+                )
             write_json(folder / "losses.json", losses)
             with whole_folder(folder / "generator") as place:
                 generator.save_pretrained(place)
@@ -194,7 +215,7 @@ def main() -> None:
             "nll": float(np.mean([row["nll"] for row in rows])),
         }
         print(objective, shown[objective])
-    path = Path(__file__).parent / "results" / f"objectives_{task.name}.json"
+    path = Path(__file__).parent / "results" / f"objectives_{args.name or task.name}.json"
     write_result(path, {"task": task.name, "objectives": shown})
     print(f"wrote {path}")
 
