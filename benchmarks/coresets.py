@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument(
         "--others", nargs="+", default=[], metavar="NAME=FOLDER", help="more sets, such as a run folder"
     )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="coresets, those of the table unless told")
     parser.add_argument("--cheap", action="store_true")
     parser.add_argument("--fine-tune", type=int, default=0, metavar="SETS")
     parser.add_argument("--full", action="store_true", help="with --fine-tune: also fine-tune on all training texts")
@@ -70,10 +71,11 @@ def main() -> None:
     if args.cheap:
         learners = [f"probe:{args.learner}", "tfidf", f"scratch:{args.learner}"]
         recipe = RecipeConfig(seeds=args.seeds, max_texts=args.max_texts)
-        fill_table("cheap", task, METHODS, others, learners, recipe, 20, True, args)
+        fill_table("cheap", task, args.methods or METHODS, others, learners, recipe, 20, True, args)
     if args.fine_tune:
         learners, recipe = [f"finetune:{args.learner}"], RecipeConfig(seeds=args.tune_seeds, max_texts=args.max_texts)
-        fill_table("fine_tuned", task, FINE_TUNED, others, learners, recipe, args.fine_tune, args.full, args)
+        methods = args.methods or FINE_TUNED
+        fill_table("fine_tuned", task, methods, others, learners, recipe, args.fine_tune, args.full, args)
 
 
 def fill_table(
