@@ -339,6 +339,18 @@ def test_tsv_with_bare_quotation_marks_is_read_literally(tmp_path):
     assert set(all_rows(load_task(write_csv(tmp_path / "t.tsv", lines)))) == {f'"word{i} he said' for i in range(9)}
 
 
+def test_bare_quotation_marks_of_a_tsv_swallow_no_rows(tmp_path):
+    """An opening mark in one row and, rows below, one that ends a field would parse as a text of many lines."""
+    texts = ['"open', "between", 'said"', *(f"word{i}" for i in range(9))]
+    lines = ["text\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]
+    assert set(all_rows(load_task(write_csv(tmp_path / "t.tsv", lines)))) == set(texts)
+
+
+def test_a_quoted_tsv_field_keeps_its_lines_and_tabs(tmp_path):
+    lines = ["text\tlabel", *(f'"a\n""b""\tc {i}"\t{i % 2}' for i in range(6))]
+    assert set(all_rows(load_task(write_csv(tmp_path / "t.tsv", lines)))) == {f'a\n"b"\tc {i}' for i in range(6)}
+
+
 def test_quoted_csv_fields_keep_commas_quotes_and_line_breaks(tmp_path):
     lines = ["text,label", *(f'"a, ""b""\nc {i}",{i % 2}' for i in range(6))]
     assert set(all_rows(load_task(write_csv(tmp_path / "t.csv", lines)))) == {f'a, "b"\nc {i}' for i in range(6)}

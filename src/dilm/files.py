@@ -143,14 +143,19 @@ def _check_names(path: Path, names: list[str]) -> None:
 
 
 def _tsv_tables(path: Path, kinds: Kinds) -> Iterator[pa.Table]:
-    """Many tsv files have bare quotation marks: they are syntax only if the whole file parses so."""
-    quoting = csv.QUOTE_MINIMAL
+    """Many tsv files have bare quotation marks: they are syntax only if the whole file parses so, and not where rows
+    would be swallowed: where texts of several lines are whole rows, line by line, without them."""
+    several = _several_lines(path, csv.QUOTE_MINIMAL)
+    bare = several is None or (several and _several_lines(path, csv.QUOTE_NONE) is not None)
+    yield from _csv_tables(path, kinds, "\t", csv.QUOTE_NONE if bare else csv.QUOTE_MINIMAL)
+
+
+def _several_lines(path: Path, quoting: int) -> bool | None:
+    """Whether a field of a tsv file has several lines; None if the file does not parse so."""
     try:
-        for _ in _csv_rows(path, "\t", quoting):
-            pass
+        return sum("\n" in field for row in _csv_rows(path, "\t", quoting) for field in row) > 0
     except InputError:
-        quoting = csv.QUOTE_NONE
-    yield from _csv_tables(path, kinds, "\t", quoting)
+        return None
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
