@@ -14,14 +14,17 @@ import torch
 
 from dilm import InputError
 from dilm.config import RecipeConfig
+from dilm.evaluation import scratch
 from dilm.evaluation.coresets import real_sample, stored_set, write_coresets
 from dilm.evaluation.fine_tuning import FineTuning, full_data_steps, shuffled_batches, train_on_full_data
 from dilm.evaluation.learning_rate import choose_learning_rate
 from dilm.evaluation.probing import Probe, TfIdf, logistic_regression
 from dilm.evaluation.protocol import Evaluator, held_out
+from dilm.evaluation.scratch import Scratch
 from dilm.evaluation.statistics import best_sets, metric_of, row_key, set_means, summarize, welch
 from dilm.evaluation.store import RowStore
 from dilm.evaluation.training_sets import TrainingSet
+from dilm.models.compute import make_optimizer
 from dilm.training.embedding_distillation import EmbeddedSet
 
 CONFIG = RecipeConfig(max_steps=3, seeds=2, max_texts=30)
@@ -167,6 +170,22 @@ def test_a_run_on_the_full_data_is_another_by_other_settings(task, learner):
     )
     same = {run.learner.name: run.key == other.key for run, other in zip(first, second, strict=True)}
     assert same == {"probe:tiny": True, "finetune:tiny": False}
+
+
+def test_a_network_from_scratch_meets_the_recipes_rate_on_the_full_data_too(task, learner, monkeypatch):
+    rates = []
+
+    def spy(parameters, config, steps):
+        rates.append((config.learning_rate, steps))
+        return make_optimizer(parameters, config, steps)
+
+    monkeypatch.setattr(scratch, "make_optimizer", spy)
+    config = RecipeConfig(max_steps=3, seeds=1, max_texts=20, full_data_steps=7)
+    network = Scratch("scratch:tiny", learner, config)
+    one = Evaluator(task, [network], config)
+    rows = list(one.run([*one.plan_full_data(), *one.plan([some_set(task)])]))
+    assert rates == [(10 * config.learning_rate, 7), (10 * config.learning_rate, 3)]
+    assert len({row["recipe"] for row in rows}) == 1 and network.recipe["learning_rate"] == rates[0][0]
 
 
 def test_the_learning_rate_is_chosen_on_dev_and_stays(task, learner):

@@ -115,9 +115,14 @@ class Evaluator:
         texts, labels = real_sample(self.task, 1, derived_seed("full data"))
         everything = TrainingSet(FULL, 0, 0, texts, labels.tolist())
         longer = ("full_data_epochs", "full_data_steps", "full_data_learning_rate")
-        settings = short_hash({name: getattr(self.config, name) for name in longer})
+        settings = {name: getattr(self.config, name) for name in longer}
+
+        def told(learner: EvaluationLearner) -> str:
+            rate = {"learning_rate": learner.config.learning_rate} if isinstance(learner, Scratch) else {}
+            return short_hash(settings | rate) if learner.seeded else ""  # rows from scratch once were of another rate
+
         return [
-            PlannedRun(everything, learner, 0, self._recipe(learner), settings if learner.seeded else "")
+            PlannedRun(everything, learner, 0, self._recipe(learner), told(learner))
             for learner in self.learners
             if not isinstance(learner, InContext)
         ]
@@ -157,6 +162,6 @@ class Evaluator:
                 pass
             return learner.test(texts)
         if isinstance(learner, Scratch):
-            longer = dataclasses.replace(learner.config, max_steps=full_data_steps(self.task, self.config))
+            longer = dataclasses.replace(self.config, max_steps=full_data_steps(self.task, self.config))
             learner = Scratch(learner.name, learner.learner, longer)
         return learner.predict(training_set, texts, seed)
