@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from conftest import tiny_bert
 from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertForMaskedLM
 
 import dilm
 from dilm import InputError, run_folder
@@ -407,6 +408,15 @@ def test_bad_input_is_told_before_anything_is_written(task, hub_models, tmp_path
     with pytest.raises(InputError, match=message):
         tiny_run(task, hub_models, tmp_path / "bad", **changes)
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_masked_language_model_is_refused_before_any_training(task, hub_models, tokenizer, tmp_path):
+    """It loads as a causal LM, but sees the token that it is to predict."""
+    BertForMaskedLM(tiny_bert(len(tokenizer))).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    with pytest.raises(InputError, match="keeps no key-value cache, as a causal LM does"):
+        tiny_run(task, (str(tmp_path / "bert"), hub_models[1]), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "full_data.json").exists()
 
 
 def test_an_encoder_cannot_be_the_generator(task, hub_models, tmp_path):

@@ -49,8 +49,8 @@ DEV_TEXTS = 2000
 def rehearse(work: Workspace, learner: Learner) -> None:
     """Let both models do once what they are needed for; InputError if one cannot, before any training."""
     config = work.config
+    learner.check_features(work.task.texts("train", range(2)), config.pool.depth)
     learner.head_view(work.task.texts("train", range(2)))
-    learner.features(work.task.texts("train", range(2)), depth=config.pool.depth)
     for group in (config.language_modeling, config.gradient_matching, config.evaluation):
         _, scheduler = make_optimizer([torch.nn.Parameter(torch.zeros(1))], group, max_steps=2)
         scheduler.optimizer.step()
@@ -58,6 +58,7 @@ def rehearse(work: Workspace, learner: Learner) -> None:
     if config.generator != OFFLINE and not (work.checkpoints / "stage_1").exists():
         generator = work.generator(config.generator)
         try:
+            generator.check_cache()
             generator.write([0], pairs=work.task.has_pairs, max_tries=1)
         except torch.OutOfMemoryError:  # a RuntimeError too, but no matter of the cache
             raise

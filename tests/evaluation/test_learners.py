@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_gpt2
+from tokenizers import normalizers
 from transformers import GPT2LMHeadModel, Lfm2Config, Lfm2ForCausalLM
 
 from dilm import InputError
@@ -187,6 +188,17 @@ def longer_gpt2(tokenizer, folder, positions=256):
     tiny_gpt2(tokenizer, positions).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def test_label_names_are_spelled_as_in_the_examples_where_every_text_gets_a_space(tokenizer, tmp_path):
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    learner = in_context(longer_gpt2(tokenizer, tmp_path))
+    prompt = learner._prompt(TrainingSet("m", 1, 0, ["It was  bad.", "It was good."], [0, 1]), [1, 0])
+    spelled = [tokenizer.decode(ids) for ids in learner.labels]
+    assert spelled == [" negative", " positive"] and tokenizer.decode(learner._ids(" positive")) == "  positive"
+    for ids in learner.labels:
+        assert any(prompt[i : i + len(ids)] == ids for i in range(len(prompt)))
+    assert learner.recipe["label_tokens"] == learner.labels
 
 
 @pytest.mark.parametrize("names", [("negative", "positive"), ("x", "y")])

@@ -18,14 +18,20 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
+    T5Config,
+    T5ForSequenceClassification,
     XLNetConfig,
     XLNetForSequenceClassification,
 )
 
 from dilm import InputError
-from dilm.config import OptimizationConfig
+from dilm.config import OptimizationConfig, RecipeConfig
+from dilm.evaluation.fine_tuning import FineTuning
+from dilm.evaluation.training_sets import TrainingSet
 from dilm.models import batching, feature_cache
 from dilm.models.compact_embedding import compact_embedding
 from dilm.models.feature_cache import pretrained_features
@@ -245,7 +251,8 @@ def test_compact_embedding_trains_as_the_whole_one_does(any_learner, texts):
     for compact in (False, True):
         any_learner.reinitialize(0)
         encoded = any_learner.encode(texts[:4])
-        ids = torch.tensor([i for text in encoded for i in text["input_ids"]] + [any_learner.tokenizer.pad_token_id])
+        padding = any_learner.model.config.pad_token_id
+        ids = torch.tensor([i for text in encoded for i in text["input_ids"]] + [padding])
         batches = itertools.repeat(any_learner.batch(encoded, labels))
         if compact:
             with compact_embedding(any_learner.model, ids) as decay:
@@ -338,3 +345,41 @@ def test_a_pooler_that_a_checkpoint_lacks_is_fresh_with_every_head(tokenizer, tm
         return one.model.bert.pooler.dense.weight.clone()
 
     assert torch.equal(pooler(3), pooler(3)) and not torch.equal(pooler(3), pooler(4))
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_padding_is_what_the_model_takes_for_it_whatever_the_tokenizer_pads_with(kind, tokenizer, texts):
+    """A decoder reads the last token that is no padding; its tokenizer may know no padding, or another."""
+    torch.manual_seed(0)
+    padding = len(tokenizer) - 1
+    if kind == "decoder":
+        sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = LlamaConfig(vocab_size=len(tokenizer), num_labels=2, pad_token_id=padding, **sizes)
+        model = LlamaForSequenceClassification(config)
+        tokenizer.pad_token = None
+    else:
+        model = BertForSequenceClassification(tiny_bert(len(tokenizer), pad_token_id=padding))
+    learner = Learner(model, tokenizer, max_length=48)
+    assert learner.tokenizer.pad_token_id != model.config.pad_token_id
+    short, long = sorted(texts[:9], key=len)[::8]
+    together, alone = learner.predict([short, long])[0], learner.predict([short])[0]
+    assert together == pytest.approx(alone, abs=1e-4)
+    fine_tuned = FineTuning("finetune:tiny", learner, RecipeConfig(max_steps=2))
+    fine_tuned.fit(TrainingSet("random", 1, 0, [short, long], [0, 1]), seed=0)
+
+
+def test_an_encoder_without_word_embeddings_keeps_what_it_has(learner, monkeypatch):
+    def none(self):
+        raise NotImplementedError("`get_input_embeddings` not auto-handled")
+
+    monkeypatch.setattr(type(learner.model), "get_input_embeddings", none)
+    with compact_embedding(learner.model, torch.tensor([1, 2])) as decay:
+        assert decay.factor == 1
+
+
+def test_a_model_that_makes_nothing_of_a_text_alone_is_told_in_words(tokenizer):
+    sizes = {"d_model": 32, "d_ff": 32, "d_kv": 16, "num_layers": 1, "num_heads": 2}
+    model = T5ForSequenceClassification(T5Config(vocab_size=len(tokenizer), num_labels=2, **sizes))
+    learner = Learner(model, tokenizer, max_length=48)
+    with pytest.raises(InputError, match="T5ForSequenceClassification gives no features of the tokens of a text"):
+        learner.check_features(["a text", "another one"])

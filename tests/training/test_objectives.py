@@ -40,6 +40,19 @@ def test_tokens_stand_for_the_mean_of_the_learners_words(writer, learner):
     assert inputs["inputs_embeds"].shape[:2] == (1, width) and int(inputs["attention_mask"].sum()) == width
 
 
+def test_the_learner_reads_no_more_tokens_than_it_has_room_for(writer, learner, texts):
+    real = real_gradient(learner, texts[:20], 0, "head")
+    long = writer.encode([" ".join(texts[:9])], [0])
+    learner.max_length = 16
+    tokens = TokenEmbeddings(writer, learner)
+    choices = torch.nn.functional.one_hot(torch.tensor([long[0][1:-1]]), len(tokens.table)).float()
+    assert choices.shape[1] > 16
+    inputs = tokens.inputs(choices, torch.ones(choices.shape[:2]))
+    cut = tokens.inputs(choices[:, : tokens.room], torch.ones(1, tokens.room))
+    assert inputs["inputs_embeds"].shape[1] == 16 and torch.equal(inputs["inputs_embeds"], cut["inputs_embeds"])
+    straight_through_gradient(writer, learner, tokens, long, 0, real, GradientMatchingConfig(), 1.0, seed=1)
+
+
 def test_rows_of_the_output_layer_that_stand_for_no_token_are_never_chosen(writer, learner, texts):
     real = real_gradient(learner, texts[:20], 0, "head")
     config, encoded = GradientMatchingConfig(), writer.encode(texts[20:28], [0] * 8)

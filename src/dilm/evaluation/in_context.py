@@ -69,11 +69,11 @@ class InContext:
         self.model = model.to(device or default_device()).eval()
         self.label_names = label_names
         self.spelled = list(label_names)
-        self.labels = [self._ids(f" {label}") for label in self.spelled]
+        self.labels = [self._label_ids(label) for label in self.spelled]
         if any(a == b[: len(a)] for a, b in itertools.permutations(self.labels, 2)):
             # The longer name could never be the likelier one: as in the examples, a name has an end.
             self.spelled = [f"{label}\n\n" for label in label_names]
-            self.labels = [self._ids(f" {label}") for label in self.spelled]
+            self.labels = [self._label_ids(label) for label in self.spelled]
         if not all(self.labels):
             raise InputError(f"learner '{source}' has no tokens for a label name; give the classes other names")
         with torch.inference_mode():
@@ -91,7 +91,10 @@ class InContext:
     @property
     def recipe(self) -> dict[str, Any]:
         precision = {"bf16": self.bf16, "device": self.model.device.type}
-        return {"model": self.fingerprint, "calibrated": self.calibrated, "labels": self.spelled, **precision}
+        recipe = {"model": self.fingerprint, "calibrated": self.calibrated, "labels": self.spelled, **precision}
+        if self.labels != [self._ids(f" {label}") for label in self.spelled]:
+            recipe["label_tokens"] = self.labels  # rows of before were of the labels alone
+        return recipe
 
     @property
     def context(self) -> int | None:
@@ -177,6 +180,12 @@ class InContext:
             cut = [self.tokenizer.decode(part[:length]) for part, length in zip(parts, lengths, strict=True)]
             ids = self._ids(layout(cut[0] if isinstance(text, str) else (cut[0], cut[1])))
         return ids[-room:]
+
+    def _label_ids(self, label: str) -> list[int]:
+        """Tokens of a label as it stands in the examples: where the text before it ends some tokenizers begin anew."""
+        before = self._ids(layout("text"))
+        whole = self._ids(f"{layout('text')} {label}")
+        return whole[len(before) :] if whole[: len(before)] == before else self._ids(f" {label}")
 
     def _room(self, prompt_length: int) -> int:
         return (self.context or 0) - prompt_length - max(map(len, self.labels))

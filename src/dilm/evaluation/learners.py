@@ -111,6 +111,7 @@ def make_learners(
             )
         learner = encoders[source]
         if kind == "probe":
+            learner.check_features(task.texts("train", range(2)))
             made.append(Probe(name, learner))
         else:
             made.append((FineTuning if kind == "finetune" else Scratch)(name, learner, config))

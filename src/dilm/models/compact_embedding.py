@@ -45,9 +45,12 @@ class Decay:
 def compact_embedding(model: nn.Module, ids: Tensor) -> Iterator[Decay]:
     """Within it `model` has only the embeddings of the given ids [k]; afterwards all, as if all had been trained.
 
-    A model whose word embeddings are not a plain `nn.Embedding` is left as it is.
+    A model whose word embeddings are not a plain `nn.Embedding` is left as it is, and so is one without any, such as
+    CANINE.
     """
-    full, decay = model.get_input_embeddings(), Decay()  # type: ignore[operator]
+    full, decay = None, Decay()
+    with contextlib.suppress(NotImplementedError):
+        full = model.get_input_embeddings()  # type: ignore[operator]
     if type(full) is not nn.Embedding or full.max_norm is not None or not full.weight.requires_grad:
         yield decay
         return

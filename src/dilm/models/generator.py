@@ -301,6 +301,16 @@ class Generator:
 
         return sample
 
+    @torch.inference_mode()
+    def check_cache(self) -> None:
+        """InputError unless the model keeps keys and values of what it has read: one that does not is no causal LM."""
+        ids = torch.tensor([self.class_ids[:1]], device=self.device)
+        cache = getattr(self.model(input_ids=ids, use_cache=True), "past_key_values", None)
+        if cache is None:
+            kind = type(self.model).__name__
+            raise InputError(f"{kind} keeps no key-value cache, as a causal LM does; take a generator that does")
+        cache.reorder_cache(torch.tensor([0], device=self.device))
+
     def write(self, labels: Sequence[int], **kwargs: Any) -> list[TextInput | None]:
         """`sample` as a list in the order of `labels`; None where no text could be written."""
         texts: list[TextInput | None] = [None] * len(labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -75,7 +76,8 @@ class Learner:
         self.max_length = min(max_length, positions - 2) if positions > 0 else max_length
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        if self.model.config.pad_token_id is None:
+        known = self.model.config.pad_token_id
+        if known is None or not 0 <= known < getattr(self.model.config, "vocab_size", math.inf):
             self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.encoder = model.base_model
         inside = set(self.encoder.modules())
@@ -200,8 +202,10 @@ class Learner:
         return self.encode(cast(Sequence[TextInput], texts))
 
     def collate(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Padded tensors on the learner's device."""
+        """Padded tensors on the learner's device, with the padding that the model knows as such."""
         batch = self.tokenizer.pad(encoded, return_tensors="pt")
+        padding = batch["attention_mask"] == 0
+        batch["input_ids"] = batch["input_ids"].masked_fill(padding, self.model.config.pad_token_id)
         return {key: value.to(self.device) for key, value in batch.items()}
 
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Targets) -> Batch:
@@ -235,6 +239,18 @@ class Learner:
                 batch = order[first : first + batch_size]
                 for run in runs_within([len(encoded[i]["input_ids"]) for i in batch], tokens_at_once(self.device)):
                     yield [start + i for i in batch[run]], self.collate([encoded[i] for i in batch[run]])
+
+    def check_features(self, texts: Sequence[TextInput], depth: float = 1.0) -> None:
+        """InputError unless the encoder, given texts alone, makes something of each token of them."""
+        try:
+            self.features(texts, depth=depth)
+        except torch.OutOfMemoryError:  # a RuntimeError too, but no matter of the model
+            raise
+        except (AttributeError, RuntimeError, ValueError) as error:
+            kind, said = type(self.model).__name__, " ".join(str(error).split())
+            raise InputError(
+                f"{kind} gives no features of the tokens of a text, take another encoder: {said}"
+            ) from error
 
     @torch.inference_mode()
     def features(

@@ -38,12 +38,14 @@ class TokenEmbeddings:
         if last is not None:
             self.table[generator.sep_id] = words[last]
         self.edges = tuple(None if i is None else words[i] for i in (first, last))
+        self.room = learner.max_length - sum(edge is not None for edge in self.edges)
 
     def inputs(self, choices: Float[Tensor, "n l v"], mask: Float[Tensor, "n l"]) -> dict[str, Tensor]:
-        """What the learner reads: control token, the chosen tokens, control token; padding on the right."""
+        """What the learner reads: control token, as many of the chosen tokens as it has room for, control token;
+        padding on the right."""
         rows = []
         for choice, own in zip(choices, mask, strict=True):
-            row = choice[own.bool()] @ self.table
+            row = choice[own.bool()][: self.room] @ self.table
             first, last = self.edges
             parts = [*([first[None]] if first is not None else []), row, *([last[None]] if last is not None else [])]
             rows.append(torch.cat(parts))
