@@ -95,6 +95,7 @@ def test_nothing_shows_where_files_lie_on_the_machine(facts, hub_models, tmp_pat
     assert offline["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert "base_model: gpt2\n" in generator_card(facts | {"generator": "gpt2"}, "me/x")
     assert shown_place("nyu-mll/glue:sst2") == "nyu-mll/glue:sst2"
+    assert shown_place(f"{tmp_path}:2024") == f"{tmp_path.name}:2024"
     assert [shown_place(gone) for gone in ("patients/mine.csv", "patients/2024/all", "mine.jsonl.gz")] == [
         "mine.csv",
         "all",
@@ -134,7 +135,7 @@ def test_licence_and_language_come_from_the_source_s_card(tmp_path, monkeypatch)
     expected = {"license": "other", "license_name": "ours", "language": ["de"]}
     (tmp_path / "data").mkdir()
     (tmp_path / "data/README.md").write_text(told)
-    assert source_card(str(tmp_path / "data"), empty) == expected
+    assert source_card(str(tmp_path / "data"), empty) == source_card(f"{tmp_path / 'data'}:sst2", empty) == expected
     cache = tmp_path / "cache/datasets--them--theirs"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs/main").write_text("abc")

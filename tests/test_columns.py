@@ -233,3 +233,9 @@ def test_150_classes():
     task = load_task(Dataset.from_list(rows))
     check_sound(task)
     assert task.num_classes == 150 and all(set(task.labels(split)) == set(range(150)) for split in ("dev", "test"))
+
+
+def test_a_text_column_with_other_values_is_told_as_what_it_is(tmp_path):
+    rows = [{"text": f"text {i}" if i else 42, "label": i % 2} for i in range(40)]
+    with pytest.raises(InputError, match=r"column 'text' in t.jsonl holds nested or mixed values; expected text"):
+        load_task(write_jsonl(tmp_path / "t.jsonl", rows))

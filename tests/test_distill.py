@@ -268,6 +268,11 @@ def test_runs_without_a_name_that_start_at_once_get_folders_of_their_own(task, t
     names = ["mine", *(f"mine-{number}" for number in range(2, 6))]
     assert sorted(future.result().name for future in made) == names
     assert run_folder._default_folder("mine", True).name == "mine-5"
+    for gone in ("mine", "mine-3"):
+        (tmp_path / "runs" / gone).rmdir()
+    (tmp_path / "runs" / "mine-9-ablation").mkdir()
+    assert run_folder._default_folder("mine", True).name == "mine-5", "a folder that is gone ends no search"
+    assert run_folder._default_folder("other", True).name == "other"
 
 
 def test_paper_preset_runs_with_local_hub_models(task, hub_models, tmp_path):

@@ -314,6 +314,18 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(csv, coresets, capsys, argum
     assert told.startswith("error: ") and "\n" not in told and message in told
 
 
+def test_results_go_where_a_link_leads_and_never_in_the_place_of_a_device(csv, coresets, tmp_path):
+    options = {"task": csv, "learners": ["tfidf"], "quiet": True}
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "r.json").symlink_to(tmp_path / "disk" / "r.json")
+    dilm.evaluate(coresets / "random", output=tmp_path / "r.json", **options)
+    assert (tmp_path / "r.json").is_symlink() and json.loads((tmp_path / "disk" / "r.json").read_text())["rows"]
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError, match="is neither a file nor free"):
+        dilm.evaluate(coresets / "random", output=tmp_path / "fifo", **options)
+    assert not (tmp_path / "fifo").is_file()
+
+
 def test_results_among_the_sets_are_no_sets(csv, coresets, tmp_path):
     shutil.copytree(coresets / "random", tmp_path / "sets")
     options = {"task": csv, "learners": ["tfidf"], "output": tmp_path / "sets/results.json", "quiet": True}

@@ -55,6 +55,25 @@ def test_no_text_can_move_the_cursor_break_its_line_or_turn_it_around(capsys):
     assert main([HOSTILE]) == 2 and shown in capsys.readouterr().err
 
 
+def test_no_run_ends_over_a_character_that_the_console_does_not_know(monkeypatch):
+    for encoding in ("ascii", "cp1252", "utf-8"):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+        reporter = Reporter()
+        reporter.say("naïve \u65e5 \ud800")
+        list(reporter.track(range(2), "\u65e5", 2, lambda _: "\U0001f600"))
+        reporter.console.file.flush()
+        said = written.getvalue().decode(encoding)
+        assert ("\u65e5" if encoding == "utf-8" else "\\u65e5") in said and "\\ud800" in said
+
+
+def test_a_closed_stdout_is_a_quiet_one(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    reporter = Reporter()
+    reporter.say("x")
+    assert reporter.quiet and list(reporter.track(range(2), "stage", 2)) == [0, 1]
+
+
 def test_time_left_is_told_from_the_latest_steps(capsys, monkeypatch):
     """A resumed stage passes on its earlier steps at once; the rate is that of the steps after them."""
     now = iter([0.0, *[1.0] * 500, *range(2, 102), 1000.0])

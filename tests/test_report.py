@@ -287,5 +287,6 @@ def test_what_is_left_out_is_said_and_names_keep_their_beginning(run):
     assert shown_texts(100) == "set 0 of 100 per class, the first 50 of each"
     assert short_name("apple_pay_or_google_pay") == "apple_pay_or_google…" and short_name("a \n b") == "a b"
     assert licence({"license": ["cc-by-4.0", "mit"]}) == "cc-by-4.0, mit" and licence({}) is None
+    assert licence({"license": "other", "license_name": 1.0}) == "1.0"
     told = markdown_report(run_facts(run) | {"licence": "<img> [x](y)", "command": None})
     assert r"source: \<img\> \[x\](y)" in told and 'dilm.distill(task, config="config.yaml")' in told

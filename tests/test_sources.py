@@ -103,6 +103,18 @@ def test_local_folder_laid_out_as_on_the_hub(tmp_path):
         load_task(f"{folder}:mnli")
 
 
+def test_words_of_a_csv_on_the_hub_are_words(tmp_path):
+    """pandas would take a class called None, or a text that says null, for no value."""
+    names = ["None", "buy", "NA", "hold"]
+    rows = [(f"words {i}" if i else "null", names[i % 4]) for i in range(40)]
+    (tmp_path / "data").mkdir()
+    write_csv(tmp_path / "data" / "train.csv", ["text,label", *(f"{text},{name}" for text, name in rows)])
+    task = load_task(tmp_path)
+    check_sound(task)
+    assert set(task.label_names) == set(names) and "null" in all_rows(task)
+    assert not [note for note in task.notes if "dropped" in note]
+
+
 def test_a_parquet_column_of_a_kind_that_nobody_asks_for_does_no_harm(tmp_path):
     table = pa.Table.from_pylist(ROWS)
     maps = pa.array([[("a", "b")]] * len(ROWS), pa.map_(pa.string(), pa.string()))

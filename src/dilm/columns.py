@@ -61,6 +61,8 @@ def choose_columns(
             text = free[0]
         elif known and text_pair in (None, known[0][1]):
             text, text_pair = known[0]
+        elif "text" in names and label != "text":
+            text = "text"  # it is there, but holds none
         else:
             raise _no_column("text", "text", free or names, where)
     text = text or "text"

@@ -24,7 +24,7 @@ from .errors import InputError
 from .places import format_of
 
 ROWS = 5_000  # rows held in memory while a file is converted
-CACHE_VERSION = 3  # raise it when the conversion changes
+CACHE_VERSION = 4  # raise it when the conversion changes
 OPAQUE = pa.binary()  # stands for columns that are neither text nor a label: nested, mixed, images...; all null
 JSON_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 Kinds = dict[str, pa.DataType]

@@ -75,6 +75,7 @@ def evaluate(
     if split not in RESULTS:
         raise InputError(f"no sets are measured on split '{split}'; pass split='test', or 'dev' for choosing")
     output = Path(RESULTS[split] if output is None else output)
+    output = output.resolve() if output.is_symlink() else output  # what it leads to is written, the link stays
     for name in learners:
         check_learner(name)
     _check_output(output)
@@ -142,6 +143,8 @@ def _check_output(output: Path) -> None:
     """InputError for a place that no results can be written to, or that holds those of a run."""
     if output.is_dir() or not output.name:
         raise InputError(f"--output '{output}' is a folder; name a file, as in {output / 'results.json'}")
+    if output.exists() and not output.is_file():
+        raise InputError(f"--output '{output}' is neither a file nor free: it would be replaced; name a file")
     check_free(output)
 
 

@@ -40,10 +40,11 @@ class Reporter:
     """
 
     def __init__(self, quiet: bool = False, log_format: LogFormat = "text"):
+        quiet = quiet or sys.stdout is None  # it may be closed
         self.quiet, self.json = quiet, log_format == "json"
         self._start = time.monotonic()
         # A log has no width of its own; 80 columns would fold the tables.
-        width = None if sys.stdout.isatty() else 120
+        width = None if sys.stdout and sys.stdout.isatty() else 120
         self.console = Console(quiet=quiet, highlight=False, emoji=False, file=sys.stdout, soft_wrap=True, width=width)
 
     def say(self, message: str = "") -> None:
@@ -55,7 +56,13 @@ class Reporter:
         if self.json:
             self.event(event, **facts)
         else:
-            self.console.print(visible(line), markup=False)
+            self.console.print(self._shown(line), markup=False)
+
+    def _shown(self, line: str) -> str:
+        """The line with control characters made visible, and those that the console does not know: no run ends over
+        one."""
+        encoding = self.console.encoding
+        return visible(line).encode(encoding, "backslashreplace").decode(encoding)
 
     def event(self, event: str, **facts: Any) -> None:
         """A line of the JSON log only. All of it is ASCII: no character in a text can break the line."""
@@ -84,9 +91,9 @@ class Reporter:
             TextColumn("{task.fields[figures]}", markup=False),
         )
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(visible(name), total=total, figures="")
+            task = progress.add_task(self._shown(name), total=total, figures="")
             for step in steps:
-                progress.update(task, advance=1, figures=visible(describe(step)))
+                progress.update(task, advance=1, figures=self._shown(describe(step)))
                 yield step
 
     def _lines(self, steps: Iterable[T], name: str, total: int, describe: Figures) -> Iterator[T]:

@@ -221,18 +221,21 @@ def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) ->
 
 def _default_folder(name: str, resume: bool) -> Path:
     """runs/NAME, or the next free runs/NAME-2, -3, ..., made here; with resume the last one that is there."""
-    taken, number = None, 1
+    number = 1
+    if resume:
+        pattern = re.compile(rf"{re.escape(name)}(?:-([1-9][0-9]*))?")
+        there = {int(found[1] or 1): path for path in Path("runs").glob("*") if (found := pattern.fullmatch(path.name))}
+        if there:
+            return there[max(there)]
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        if resume and taken and not folder.exists():
-            return taken
         try:
             folder.mkdir(parents=True)  # of two processes one makes it
             return folder
         except FileExistsError:
             if not os.path.lexists(folder):  # it is `runs` itself: a file, or a link to nowhere
                 raise
-            taken, number = folder, number + 1
+            number += 1
 
 
 def as_yaml(record: dict[str, Any]) -> str:

@@ -80,6 +80,8 @@ def _read_hub(source: str) -> Source:
     return Source(name, source, splits, notes=notes)
 
 
+WORDS_OF_CSV = {"keep_default_na": False, "na_values": [""]}
+"""Only an empty field is no value: a class may be called None, and a text say null."""
 Splits: TypeAlias = tuple[dict[str, Dataset], tuple[str, ...]]
 """Datasets by our names of splits, and notes."""
 
@@ -87,7 +89,8 @@ Splits: TypeAlias = tuple[dict[str, Dataset], tuple[str, ...]]
 def _load(path: str, config: str | None, where: str, problem: str, way_out: str = "") -> Splits:
     try:
         with _uncounted():
-            loaded = datasets.load_dataset(path, config)
+            builder = datasets.load_dataset_builder(path, config)
+            loaded = datasets.load_dataset(path, config, **(WORDS_OF_CSV if builder.name == "csv" else {}))
     except Exception as error:  # the Hub client and the loaders raise errors of many families
         said = " ".join(str(error.__cause__ or error).split())[:300]  # the cause tells more than "an error"
         hint = f" (a configuration goes after a colon, as in {path}:NAME)" if "config" in said.lower() else ""

@@ -75,7 +75,7 @@ def run_facts(run: Run) -> Facts:
 def licence(card: Facts) -> str | None:
     """The licence that a source's card names, or None."""
     name = card.get("license_name") or card.get("license")
-    return name and (name if isinstance(name, str) else ", ".join(map(str, name)))
+    return name and (", ".join(map(str, name)) if isinstance(name, list) else str(name))
 
 
 def _overlap(run: Run) -> Facts | None:

@@ -31,14 +31,20 @@ def source_card(source: str, folder: Path) -> dict[str, Any]:
 
 def shown_place(source: str) -> str:
     """A source, or a model, for others to read: of a file or folder only its name, as the path is nobody's business."""
-    path = Path(source)
+    path = _place(source)
     no_id = path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or format_of(path) is not None
-    return path.name if no_id or path.exists() else source
+    return Path(source).name if no_id or path.exists() else source
+
+
+def _place(source: str) -> Path:
+    """The path of a source; of a folder with a configuration after a colon that of the folder."""
+    path, folder = Path(source), Path(source.rpartition(":")[0])
+    return folder if folder.name and folder.is_dir() and not path.exists() else path
 
 
 def _card_of(source: str) -> Path | None:
-    if Path(source).exists():
-        return Path(source) / "README.md"
+    if _place(source).exists():
+        return _place(source) / "README.md"
     try:
         cached = try_to_load_from_cache(source.partition(":")[0], "README.md", repo_type="dataset")
     except HFValidationError:  # no Hub id: a file that is gone, a dataset in memory
