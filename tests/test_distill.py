@@ -1,5 +1,6 @@
 """The whole way, with tiny models in hub format: the run folder, presets, resuming, refusals."""
 
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -263,16 +264,28 @@ def test_what_a_killed_process_had_not_finished_writing_goes(run, task, hub_mode
 
 def test_runs_without_a_name_that_start_at_once_get_folders_of_their_own(task, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    mine, other = (dataclasses.replace(task, name=name) for name in ("mine", "other"))
     with ThreadPoolExecutor(5) as pool:
-        made = [pool.submit(run_folder._default_folder, "mine", False) for _ in range(5)]
+        made = [pool.submit(run_folder._default_folder, mine, False) for _ in range(5)]
     names = ["mine", *(f"mine-{number}" for number in range(2, 6))]
     assert sorted(future.result().name for future in made) == names
-    assert run_folder._default_folder("mine", True).name == "mine-5"
+    assert run_folder._default_folder(mine, True).name == "mine-5"
     for gone in ("mine", "mine-3"):
         (tmp_path / "runs" / gone).rmdir()
     (tmp_path / "runs" / "mine-9-ablation").mkdir()
-    assert run_folder._default_folder("mine", True).name == "mine-5", "a folder that is gone ends no search"
-    assert run_folder._default_folder("other", True).name == "other"
+    assert run_folder._default_folder(mine, True).name == "mine-5", "a folder that is gone ends no search"
+    assert run_folder._default_folder(other, True).name == "other"
+
+
+def test_a_run_goes_on_in_a_folder_of_its_own_task(task, pair_task, hub_models, tmp_path, monkeypatch):
+    """runs/mine-2024 is not the 2024th run of the task mine."""
+    monkeypatch.chdir(tmp_path)
+    config = DistillConfig()
+    mine, other = dataclasses.replace(task, name="mine"), dataclasses.replace(pair_task, name="mine-2024")
+    for one in (mine, other):
+        with run_folder.open_run_folder(one, config, "embedded", False):
+            pass
+    assert [run_folder._default_folder(one, True).name for one in (mine, other)] == ["mine", "mine-2024"]
 
 
 def test_paper_preset_runs_with_local_hub_models(task, hub_models, tmp_path):

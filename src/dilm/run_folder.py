@@ -129,7 +129,7 @@ def open_run_folder(task: Task, config: DistillConfig, preset: str, resume: bool
     folder = Path(config.output_dir or "runs")
     with contextlib.ExitStack() as stack:
         try:
-            folder = folder if config.output_dir else _default_folder(task.name, resume)
+            folder = folder if config.output_dir else _default_folder(task, resume)
             _check_place(folder, resume and bool(config.output_dir))
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / "checkpoints", folder))
@@ -219,14 +219,16 @@ def _check_same_run(folder: Path, there: dict[str, Any], now: dict[str, Any]) ->
         raise InputError(f"{folder} belongs to another run ({shown}); give the same settings, or another --output-dir")
 
 
-def _default_folder(name: str, resume: bool) -> Path:
-    """runs/NAME, or the next free runs/NAME-2, -3, ..., made here; with resume the last one that is there."""
-    number = 1
+def _default_folder(task: Task, resume: bool) -> Path:
+    """runs/NAME, or the next free runs/NAME-2, -3, ..., made here; with resume the last one that is there, of this very
+    task if there is such: runs/mine-2024 may be of a task called mine-2024."""
+    name, number = task.name, 1
     if resume:
         pattern = re.compile(rf"{re.escape(name)}(?:-([1-9][0-9]*))?")
         there = {int(found[1] or 1): path for path in Path("runs").glob("*") if (found := pattern.fullmatch(path.name))}
+        own = [n for n, path in there.items() if (_record(path) or {}).get("task_fingerprint") == task.fingerprint]
         if there:
-            return there[max(there)]
+            return there[max(own or there)]
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:

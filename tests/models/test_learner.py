@@ -358,7 +358,9 @@ def test_padding_is_what_the_model_takes_for_it_whatever_the_tokenizer_pads_with
         model = LlamaForSequenceClassification(config)
         tokenizer.pad_token = None
     else:
-        model = BertForSequenceClassification(tiny_bert(len(tokenizer), pad_token_id=padding))
+        sizes = {"dim": 32, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
+        config = DistilBertConfig(vocab_size=len(tokenizer), num_labels=2, pad_token_id=padding, **sizes)
+        model = DistilBertForSequenceClassification(config)
     learner = Learner(model, tokenizer, max_length=48)
     assert learner.tokenizer.pad_token_id != model.config.pad_token_id
     short, long = sorted(texts[:9], key=len)[::8]
@@ -366,6 +368,10 @@ def test_padding_is_what_the_model_takes_for_it_whatever_the_tokenizer_pads_with
     assert together == pytest.approx(alone, abs=1e-4)
     fine_tuned = FineTuning("finetune:tiny", learner, RecipeConfig(max_steps=2))
     fine_tuned.fit(TrainingSet("random", 1, 0, [short, long], [0, 1]), seed=0)
+    before = learner.fingerprint
+    del learner.fingerprint
+    learner.tokenizer.pad_token_id = padding
+    assert learner.fingerprint != before
 
 
 def test_an_encoder_without_word_embeddings_keeps_what_it_has(learner, monkeypatch):
@@ -375,6 +381,15 @@ def test_an_encoder_without_word_embeddings_keeps_what_it_has(learner, monkeypat
     monkeypatch.setattr(type(learner.model), "get_input_embeddings", none)
     with compact_embedding(learner.model, torch.tensor([1, 2])) as decay:
         assert decay.factor == 1
+
+
+def test_a_model_that_is_given_no_mask_is_given_none(tokenizer, texts):
+    """FNet reads padding like anything else, and its tokenizer tells no mask."""
+    tokenizer.model_input_names = ["input_ids", "token_type_ids"]
+    learner = Learner(BertForSequenceClassification(tiny_bert(len(tokenizer))), tokenizer, max_length=48)
+    assert learner.predict(texts[:3]).shape == (3, 2)
+    with pytest.raises(InputError, match="gives no features of the tokens of a text"):
+        learner.check_features(texts[:2])
 
 
 def test_a_model_that_makes_nothing_of_a_text_alone_is_told_in_words(tokenizer):

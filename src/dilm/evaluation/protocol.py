@@ -117,12 +117,13 @@ class Evaluator:
         longer = ("full_data_epochs", "full_data_steps", "full_data_learning_rate")
         settings = {name: getattr(self.config, name) for name in longer}
 
-        def told(learner: EvaluationLearner) -> str:
+        def settings_of(learner: EvaluationLearner) -> str:
+            # Rows from scratch that are stored without the rate were made at ten times the recipe's.
             rate = {"learning_rate": learner.config.learning_rate} if isinstance(learner, Scratch) else {}
-            return short_hash(settings | rate) if learner.seeded else ""  # rows from scratch once were of another rate
+            return short_hash(settings | rate) if learner.seeded else ""
 
         return [
-            PlannedRun(everything, learner, 0, self._recipe(learner), told(learner))
+            PlannedRun(everything, learner, 0, self._recipe(learner), settings_of(learner))
             for learner in self.learners
             if not isinstance(learner, InContext)
         ]

@@ -124,9 +124,12 @@ class Learner:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits of all that decides the features: pretrained encoder, tokenizer, length and precision."""
+        """32 hex digits of all that decides the features: pretrained encoder, tokenizer, length, padding, precision."""
         digest = hashlib.blake2b(f"{self.max_length} {self.bf16} {self.device.type}".encode(), digest_size=16)
         digest.update(self._loaded_tokenizer.encode())
+        padding = self.model.config.pad_token_id
+        if padding != self.tokenizer.pad_token_id:  # what was measured before the model's own was taken is another's
+            digest.update(f"padding {padding}".encode())
         inside = {id(p) for p in self.encoder.state_dict(keep_vars=True).values()}
         for name, value in self.model.state_dict(keep_vars=True).items():
             if id(value) in inside and name not in self._new:
@@ -204,8 +207,9 @@ class Learner:
     def collate(self, encoded: Encoded) -> dict[str, Tensor]:
         """Padded tensors on the learner's device, with the padding that the model knows as such."""
         batch = self.tokenizer.pad(encoded, return_tensors="pt")
-        padding = batch["attention_mask"] == 0
-        batch["input_ids"] = batch["input_ids"].masked_fill(padding, self.model.config.pad_token_id)
+        if "attention_mask" in batch:  # some models read padding like anything else
+            padding = batch["attention_mask"] == 0
+            batch["input_ids"] = batch["input_ids"].masked_fill(padding, self.model.config.pad_token_id)
         return {key: value.to(self.device) for key, value in batch.items()}
 
     def batch(self, texts: Sequence[TextInput] | Encoded, labels: Targets) -> Batch:
@@ -246,7 +250,7 @@ class Learner:
             self.features(texts, depth=depth)
         except torch.OutOfMemoryError:  # a RuntimeError too, but no matter of the model
             raise
-        except (AttributeError, RuntimeError, ValueError) as error:
+        except (AttributeError, KeyError, RuntimeError, ValueError) as error:
             kind, said = type(self.model).__name__, " ".join(str(error).split())
             raise InputError(
                 f"{kind} gives no features of the tokens of a text, take another encoder: {said}"
