@@ -4,6 +4,7 @@ python benchmarks/make_tables.py
 """
 
 import json
+import re
 from pathlib import Path
 
 from common import told
@@ -15,18 +16,26 @@ from dilm.evaluation.statistics import FULL
 from dilm.report.comparison import overview_table
 
 MARKER = "<!-- tables below are written by benchmarks/make_tables.py -->"
-GLANCE = ("<!-- at a glance, written by benchmarks/make_tables.py -->", "<!-- end of it -->")
+GLANCE = re.compile(
+    r"(<!-- at a glance, written by benchmarks/make_tables.py: (\S+) -->).*?(<!-- end of it -->)", re.DOTALL
+)
 ROOT = Path(__file__).parent
-BEST = {"SST-2": "dilm-sure", "QQP": "dilm-sure", "MNLI": "dilm-middle", "AG News": "dilm-sure"}
-"""By task, our sets for fine-tuning; which these are was chosen on dev, for AG News on that of the other tasks."""
-CHOSEN = "dilm-best"
-"""Of many such sets those that do best on dev, where that was asked."""
-SIDE_BY_SIDE = {
+TASKS = ("SST-2", "QQP", "MNLI", "AG News")
+SURE, CHOSEN = "dilm-sure", "dilm-best"
+"""Our sets for fine-tuning, and of thirty such the ones that do best on dev."""
+CHOOSING = {"SST-2", "QQP"}
+"""Where that was asked; MNLI's `dilm-best` are of `dilm-middle`."""
+ROWS = {
+    "**ours, for fine-tuning**": SURE,
+    "**ours, of thirty the ten best on dev**": CHOSEN,
+    "ours, by default": "dilm",
     "the authors' published sets": "dilm-published",
     "vanilla LM (the paper's baseline)": "vanilla-lm",
     "random real texts": "random",
-    "herding": "herding",
+    "greedy K-center": "greedy-k-center",
     "K-centers": "k-centers",
+    "herding": "herding",
+    "lowest loss": "loss-rank",
     "gradient matching of real texts": "gradient-match",
     "kernel": "kernel",
     "all texts": FULL,
@@ -50,31 +59,30 @@ WAYS = {
 """What on_dev.py may be told of: ways of selections.py, each adding to the one before, and real texts."""
 
 
-def glance() -> str:
-    """Fine-tuned, by task and DPC, in percent: our sets for fine-tuning, the best of many where there are such, and the
-    others with marks where theirs differ from the last of these."""
-    table = {name: [name] for name in ("fine-tuned on", "**ours**", "**ours, the best of thirty**", *SIDE_BY_SIDE)}
-    for task, own in BEST.items():
-        path = ROOT / "results" / f"coresets_{task.lower().replace('-', '').replace(' ', '_')}_fine_tuned.json"
+def glance(learner: str) -> str:
+    """Of one learner, method x task and DPC, in percent, with marks for what differs from our sets for fine-tuning, and
+    where there are such, from those that were chosen of many."""
+    table = {name: [name] for name in (learner, *ROWS)}
+    kind = "fine_tuned" if learner.startswith("finetune") else "cheap"
+    for task in TASKS:
+        path = ROOT / "results" / f"coresets_{task.lower().replace('-', '').replace(' ', '_')}_{kind}.json"
         facts = json.loads(path.read_text(encoding="utf-8"))
-        comparison = compare(rows_of(facts), facts["metric"])
-        means = {(line["method"], line["dpc"]): line["mean"] for line in comparison["lines"]}
+        comparison = compare([row for row in rows_of(facts) if row["learner"] == learner], facts["metric"])
+        means = {(line["method"], line["dpc"]): 100 * line["mean"] for line in comparison["lines"]}
         marks = {
-            (ours, (sides - {ours}).pop(), pair["dpc"]): _marks(pair["p_corrected"])
+            (frozenset((pair["method"], pair["other"])), pair["dpc"]): _marks(pair["p_corrected"])
             for pair in comparison["pairs"]
-            for sides in [{pair["method"], pair["other"]}]
-            for ours in sides & {own, CHOSEN}
         }
-        for dpc in sorted(dpc for method, dpc in means if method == own):
-            chosen = (CHOSEN, dpc) in means
-            table["fine-tuned on"].append(f"{task}, {dpc}")
-            table["**ours**"].append(f"**{100 * means[own, dpc]:.1f}**")
-            table["**ours, the best of thirty**"].append(f"**{100 * means[CHOSEN, dpc]:.1f}**" if chosen else "")
-            for name, method in SIDE_BY_SIDE.items():
+        for dpc in sorted(dpc for method, dpc in means if method == SURE):
+            ours = CHOSEN if task in CHOOSING and (CHOSEN, dpc) in means else SURE
+            table[learner].append(f"{task}, {dpc}")
+            for name, method in ROWS.items():
                 mean = means.get((method, 0 if method == FULL else dpc))
-                mark = marks.get((CHOSEN if chosen else own, method, dpc), "")
-                table[name].append("" if mean is None else f"{100 * mean:.1f}{mark}")
-    head, *rows = (f"| {' | '.join(cells)} |" for cells in table.values())
+                mean = None if method == CHOSEN != ours else mean
+                mark = "" if method in (SURE, CHOSEN) else marks.get((frozenset((method, ours)), dpc), "")
+                bold = "**" if name.startswith("**") else ""
+                table[name].append("" if mean is None else f"{bold}{mean:.1f}{bold}{mark}")
+    head, *rows = (f"| {' | '.join(cells)} |" for cells in table.values() if any(cells[1:]))
     return "\n".join([head, "|---|" + "---:|" * (head.count("|") - 2), *rows])
 
 
@@ -139,11 +147,10 @@ def _marks(p: float | None) -> str:
     return "" if p is None or p >= 0.05 else " \\*\\*" if p < 0.01 else " \\*"
 
 
-def main() -> None:
-    page = ROOT.parent / "docs" / "benchmarks.md"
-    before, _, rest = page.read_text(encoding="utf-8").split(MARKER)[0].partition(GLANCE[0])
-    after = rest.partition(GLANCE[1])[2]
-    parts = [f"{before}{GLANCE[0]}\n\n{glance()}\n\n{GLANCE[1]}{after}{MARKER}"]
+def with_tables(page: str) -> str:
+    """The page with the tables of the result files in the place of those that it has."""
+    text = page.split(MARKER)[0]
+    parts = [GLANCE.sub(lambda found: f"{found[1]}\n\n{glance(found[2])}\n\n{found[3]}", text) + MARKER]
     for path in sorted((ROOT / "results").glob("ablation_*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         head = f"### The parts of the method, on and off: {facts['task']}"
@@ -166,7 +173,12 @@ def main() -> None:
                 parts.append(differences(compare(own, facts["metric"])["pairs"]))
         made = [told(source) for source in (*facts.get("earlier", []), facts["source"])]
         parts.append(f"Made by {', then '.join(made)}.")
-    write_text(page, "\n\n".join(parts) + "\n")
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    page = ROOT.parent / "docs" / "benchmarks.md"
+    write_text(page, with_tables(page.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

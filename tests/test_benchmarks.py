@@ -33,6 +33,12 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
+def test_the_page_has_the_tables_of_the_result_files(benchmark):
+    """Results and page are committed together: what stands there is what the committed rows give."""
+    page = (BENCHMARKS[0].parent.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page == benchmark("make_tables").with_tables(page)
+
+
 def test_work_that_was_made_of_something_else_is_refused(benchmark, tmp_path):
     made_of = benchmark("common").made_of
     assert made_of(tmp_path / "new", pool="a", sizes=(5, 10)) == tmp_path / "new"
